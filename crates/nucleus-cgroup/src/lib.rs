@@ -1,0 +1,2 @@
+//! nucleus-cgroup
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! nucleus-core
+#![forbid(unsafe_code)]

@@ -1,0 +1,53 @@
+//! `seccomp(2)`: loading a compiled filter.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use crate::check;
+
+/// `SECCOMP_FILTER_FLAG_TSYNC`: apply to every thread of the process.
+pub const FLAG_TSYNC: u64 = libc::SECCOMP_FILTER_FLAG_TSYNC;
+/// `SECCOMP_FILTER_FLAG_LOG`: log every action but allow.
+pub const FLAG_LOG: u64 = libc::SECCOMP_FILTER_FLAG_LOG;
+/// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`: leave the speculative store bypass mitigation off.
+pub const FLAG_SPEC_ALLOW: u64 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: return a descriptor that receives notifications.
+pub const FLAG_NEW_LISTENER: u64 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: only fatal signals interrupt a received notification (Linux 5.19).
+pub const FLAG_WAIT_KILLABLE_RECV: u64 = 1 << 5;
+
+/// Installs a filter: `program` is an array of `struct sock_filter` (8 bytes each, host byte order).
+///
+/// Returns the listener descriptor when `flags` has [`FLAG_NEW_LISTENER`].
+///
+/// # Errors
+/// `EINVAL` for a program that is empty, too long, of odd size, or refused by the kernel's checker; else as
+/// `seccomp(2)`.
+pub fn set_filter(program: &[u8], flags: u64) -> Result<Option<OwnedFd>, Errno> {
+    const INSTRUCTION: usize = size_of::<libc::sock_filter>();
+    if program.is_empty() || !program.len().is_multiple_of(INSTRUCTION) {
+        return Err(Errno::INVAL);
+    }
+    let count = u16::try_from(program.len() / INSTRUCTION).map_err(|_| Errno::INVAL)?;
+    // The kernel only reads the instructions, through copy_from_user, which knows no alignment.
+    let fprog = libc::sock_fprog {
+        len: count,
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: `fprog` describes exactly `count` instructions inside `program`, which outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const fprog,
+        )
+    };
+    let value = check(result)?;
+    if flags & FLAG_NEW_LISTENER == 0 {
+        return Ok(None);
+    }
+    // SAFETY: with NEW_LISTENER the kernel returns a fresh close-on-exec descriptor that nobody else owns.
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(value as i32) }))
+}

@@ -1,0 +1,6 @@
+//! `nucleus`: arguments in, exit code out.
+#![forbid(unsafe_code)]
+
+mod plan;
+
+fn main() {}

@@ -1,0 +1,235 @@
+//! config.json + options + host facts → [`Plan`].
+//!
+//! Pure: compiling makes no kernel object, and its unit tests need no root. Everything that can be known to be wrong
+//! is reported here, with the JSON path of the field. What the plan holds is ready for the kernel: flag words, C
+//! strings, (file, bytes) writes; the container side reads it and decides nothing.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use nucleus_sys::mount::Attributes;
+
+/// Everything `create`, `run` and init need to know about one container.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// `root`.
+    pub rootfs: Rootfs,
+    /// `linux.namespaces`.
+    pub namespaces: Namespaces,
+    /// `linux.uidMappings`, only with a new user namespace.
+    pub uid_map: Vec<IdMapping>,
+    /// `linux.gidMappings`, only with a new user namespace.
+    pub gid_map: Vec<IdMapping>,
+    /// `linux.timeOffsets` as lines for `/proc/PID/timens_offsets` (time_namespaces(7)).
+    pub time_offsets: Option<String>,
+    /// `mounts`, in the order of config.json.
+    pub mounts: Vec<Mount>,
+    /// The default devices and `linux.devices`; a listed device replaces a default one of the same path.
+    pub devices: Vec<Device>,
+    /// `linux.maskedPaths`, each once.
+    pub masked_paths: Vec<PathBuf>,
+    /// `linux.readonlyPaths`, each once.
+    pub readonly_paths: Vec<PathBuf>,
+    /// `linux.sysctl`: (path below `/proc/sys`, value).
+    pub sysctl: Vec<(PathBuf, String)>,
+    /// `hostname`.
+    pub hostname: Option<String>,
+    /// `domainname`.
+    pub domainname: Option<String>,
+    /// `process`; a container without one can be created but not started.
+    pub process: Option<Process>,
+    /// `linux.seccomp`, compiled.
+    pub seccomp: Option<Seccomp>,
+    /// `hooks`.
+    pub hooks: Hooks,
+    /// `annotations`, sorted by key.
+    pub annotations: Vec<(String, String)>,
+    /// `ociVersion` as config.json gives it.
+    pub oci_version: String,
+    /// Things that are not errors but that a person should know; shown by `--debug` and `check`.
+    pub warnings: Vec<String>,
+}
+
+/// `root` and `linux.rootfsPropagation`.
+#[derive(Debug, Default, Clone)]
+pub struct Rootfs {
+    /// Absolute path on the host.
+    pub path: PathBuf,
+    /// `root.readonly`.
+    pub readonly: bool,
+    /// `MS_*` propagation of the container's root mount, `MS_REC` included where asked; 0 when config is silent.
+    pub propagation: u64,
+}
+
+/// `linux.namespaces`, by what the kernel must be asked.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Namespaces {
+    /// `CLONE_NEW*` bits of the namespaces to make.
+    pub new: u64,
+    /// Namespaces to join: one `CLONE_NEW*` bit and the path, in the order in which they must be entered (user first).
+    pub join: Vec<(u64, PathBuf)>,
+}
+
+impl Namespaces {
+    /// True when the container gets this namespace (a `CLONE_NEW*` bit) of its own or by path.
+    pub fn has(&self, bit: u64) -> bool {
+        self.creates(bit) || self.join.iter().any(|(join, _)| *join == bit)
+    }
+
+    /// True when a new namespace of this kind (a `CLONE_NEW*` bit) is made.
+    pub fn creates(&self, bit: u64) -> bool {
+        self.new & bit != 0
+    }
+}
+
+/// One line of a uid or gid map (user_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMapping {
+    /// First id inside.
+    pub container_id: u32,
+    /// First id outside.
+    pub host_id: u32,
+    /// How many.
+    pub size: u32,
+}
+
+/// One entry of `mounts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Absolute, cleaned path inside the container.
+    pub destination: PathBuf,
+    /// What is mounted.
+    pub kind: MountKind,
+    /// `MS_*` words of a new filesystem (superblock and mount flags), for mount(2). 0 for binds.
+    pub flags: u64,
+    /// Attributes of the top mount, applied after it is made: all of them for a bind, for a new filesystem only what
+    /// `flags` cannot say. Holds the clearing options (`rw`, `suid`, `dev`, `exec`, …) of a bind as well.
+    pub attributes: Attributes,
+    /// Attributes applied to the whole tree (`rro`, `rnosuid`, …, and the recursive propagation flags).
+    pub recursive: Attributes,
+    /// Filesystem-specific options, comma-separated, for mount(2).
+    pub data: CString,
+    /// `tmpcopyup`: start with a copy of what the destination held.
+    pub copy_up: bool,
+}
+
+/// The kinds of [`Mount`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountKind {
+    /// A new instance of a filesystem (`type`, `source`).
+    Filesystem {
+        /// `mounts[].type`, as /proc/filesystems names it.
+        fstype: CString,
+        /// `mounts[].source`, `none` when absent.
+        source: CString,
+    },
+    /// A bind mount of a host path.
+    Bind {
+        /// Absolute host path (relative sources are below the bundle).
+        source: PathBuf,
+        /// `rbind`: take the mounts below it too.
+        recursive: bool,
+    },
+    /// The container's view of the control groups, whatever the host's layout is (`"type": "cgroup"`).
+    Cgroup,
+}
+
+/// One device node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Absolute, cleaned path inside the container.
+    pub path: PathBuf,
+    /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO` plus the permission bits.
+    pub mode: u32,
+    /// Major and minor number; both 0 for a FIFO.
+    pub rdev: (u32, u32),
+    /// Owner in the container's terms.
+    pub uid: u32,
+    /// Group in the container's terms.
+    pub gid: u32,
+}
+
+/// `process`, ready for the kernel.
+#[derive(Debug, Default, Clone)]
+pub struct Process {
+    /// `args`, never empty.
+    pub args: Vec<CString>,
+    /// `env`; what is missing of `HOME` is added by init, which may look into the container's files.
+    pub env: Vec<CString>,
+    /// `cwd`, absolute.
+    pub cwd: CString,
+    /// `user.uid`.
+    pub uid: u32,
+    /// `user.gid`.
+    pub gid: u32,
+    /// `user.additionalGids`.
+    pub additional_gids: Vec<u32>,
+    /// `user.umask`; `None` leaves the kernel's 0022.
+    pub umask: Option<u32>,
+    /// `rlimits`: (`RLIMIT_*` number, soft, hard).
+    pub rlimits: Vec<(u32, u64, u64)>,
+    /// `capabilities`; `None` when config has no such section (then everything is kept, as runc does).
+    pub capabilities: Option<Capabilities>,
+    /// `noNewPrivileges`.
+    pub no_new_privileges: bool,
+    /// `oomScoreAdj`.
+    pub oom_score_adj: Option<i32>,
+    /// `terminal`.
+    pub terminal: bool,
+    /// `consoleSize`: (rows, columns).
+    pub console_size: Option<(u16, u16)>,
+}
+
+/// The five capability sets as bit masks (bit n = capability number n).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Upper bound over every later execve.
+    pub bounding: u64,
+    /// In force.
+    pub effective: u64,
+    /// Kept over execve of a file with inheritable capabilities.
+    pub inheritable: u64,
+    /// May be raised.
+    pub permitted: u64,
+    /// Kept over execve of an ordinary file.
+    pub ambient: u64,
+}
+
+/// A compiled `linux.seccomp`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seccomp {
+    /// Array of `struct sock_filter`, host byte order.
+    pub program: Vec<u8>,
+    /// `SECCOMP_FILTER_FLAG_*` for seccomp(2).
+    pub flags: u64,
+}
+
+/// The six kinds of hooks, in the order in which runtime.md runs them.
+#[derive(Debug, Default, Clone)]
+pub struct Hooks {
+    /// Host side, after the namespaces are made (deprecated by the spec, used by Docker).
+    pub prestart: Vec<Hook>,
+    /// Host side, right after `prestart`.
+    pub create_runtime: Vec<Hook>,
+    /// Container namespaces, before pivot_root.
+    pub create_container: Vec<Hook>,
+    /// Container namespaces, before the user's program.
+    pub start_container: Vec<Hook>,
+    /// Host side, after the user's program was started.
+    pub poststart: Vec<Hook>,
+    /// Host side, after the container was deleted.
+    pub poststop: Vec<Hook>,
+}
+
+/// One hook.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Hook {
+    /// Absolute path of the program.
+    pub path: PathBuf,
+    /// `args` (argv[0] included); the path alone when config gives none.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<String>,
+    /// Seconds after which it is killed.
+    pub timeout: Option<u32>,
+}
