@@ -25,10 +25,7 @@ fn the_exit_code_of_a_killed_program_is_128_and_the_signal() {
         // In the host's PID namespace the program is no init, and a signal that it sends to itself arrives.
         let c = test.script_with(&format!("kill -{signal} $$; sleep 5"), |config| {
             config["linux"]["namespaces"] = json!([{ "type": "mount" }]);
-            config["mounts"] = json!([]);
-            config["linux"]["maskedPaths"] = json!([]);
-            config["linux"]["readonlyPaths"] = json!([]);
-            config["process"].as_object_mut().expect("process").remove("rlimits");
+            config["mounts"] = json!([{ "destination": "/proc", "type": "proc", "source": "proc" }]);
             config.as_object_mut().expect("config").remove("hostname");
         });
         c.run().exits(code);
@@ -195,7 +192,7 @@ fn detached() {
 #[test]
 fn keep_keeps_the_container() {
     let Some(test) = Test::new() else { return };
-    if common::kind() == common::Kind::Runc && common::shell("runc run --help").contains("--keep") == false {
+    if common::kind() == common::Kind::Runc && !common::shell("runc run --help").contains("--keep") {
         return common::skip("this runc has no --keep");
     }
     let c = test.script("exit 4");
@@ -275,12 +272,13 @@ fn socket_activation_passes_its_descriptors_on() {
     let file = test.dir().join("socket");
     fs::write(&file, "activated\n").expect("file");
     let c = test.script("cat <&3; echo $LISTEN_FDS $LISTEN_PID");
-    let leak = format!("3<{}", file.display());
-    let run = c
-        .with_bundle("run", &[])
-        .env("LISTEN_FDS", "1")
-        .redirected(&leak)
+    let script = format!(
+        "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\" 3<{}",
+        file.display()
+    );
+    c.with_bundle("run", &[])
+        .wrapped(["bash", "-c", &script])
         .run()
-        .ok();
-    run.prints("activated\n1 1");
+        .ok()
+        .prints("activated\n1 1");
 }

@@ -158,6 +158,19 @@ impl Test {
         }
     }
 
+    /// As [`Test::nothing_left`], but the process `pid`, which the test itself has started, may bear its mark.
+    #[track_caller]
+    pub(crate) fn nothing_left_but(&self, pid: i32) {
+        let theirs = format!("process {pid} ");
+        let mut left = Vec::new();
+        let clean = eventually(|| {
+            left = self.leftovers();
+            left.retain(|l| !l.starts_with(&theirs));
+            left.is_empty()
+        });
+        assert!(clean, "left behind:\n{}", left.join("\n"));
+    }
+
     /// All that is left of this test's containers, in words.
     fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> = self.processes().into_iter().map(|(_, words)| words).collect();
