@@ -136,7 +136,16 @@ impl Cmd {
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
-        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start `{line}`: {e}"));
+        // A program cannot be executed while anyone has it open for writing: a child of another test that was started
+        // in the moment of a copy, for one.
+        let mut tries = 0;
+        let child = loop {
+            match command.spawn() {
+                Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < 100 => tries += 1,
+                result => break result.unwrap_or_else(|e| panic!("cannot start `{line}`: {e}")),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
         Running {
             child,
             line,

@@ -136,14 +136,15 @@ fn a_shared_host_stays_untouched() {
 #[test]
 fn the_propagation_of_the_root() {
     let Some(test) = Test::new() else { return };
-    let cases: [(Option<&str>, &dyn Fn(&[String]) -> bool); 6] = [
-        (None, &|p| !p.iter().any(|p| p.starts_with("shared:"))),
-        (Some("private"), &<[String]>::is_empty),
-        (Some("rprivate"), &<[String]>::is_empty),
-        (Some("rslave"), &|p| p.iter().all(|p| p.starts_with("master:"))),
+    type Check = fn(&[String]) -> bool;
+    let cases: [(Option<&str>, Check); 6] = [
+        (None, |p| !p.iter().any(|p| p.starts_with("shared:"))),
+        (Some("private"), <[String]>::is_empty),
+        (Some("rprivate"), <[String]>::is_empty),
+        (Some("rslave"), |p| p.iter().all(|p| p.starts_with("master:"))),
         // runc differs: before 1.2 `shared` gives a private root.
-        (Some("shared"), &|p| p.iter().any(|p| p.starts_with("shared:"))),
-        (Some("unbindable"), &|p| p == ["unbindable"]),
+        (Some("shared"), |p| p.iter().any(|p| p.starts_with("shared:"))),
+        (Some("unbindable"), |p| p == ["unbindable"]),
     ];
     for (propagation, check) in cases {
         let c = test.container(&["cat", "/proc/self/mountinfo"]);
