@@ -5,6 +5,7 @@
 //! (close-on-exec from the first instant).
 
 pub mod mount;
+pub mod pidfs;
 pub mod process;
 pub mod seccomp;
 
