@@ -6,6 +6,7 @@
 
 pub mod mount;
 pub mod net;
+pub mod pidfs;
 pub mod process;
 pub mod seccomp;
 
