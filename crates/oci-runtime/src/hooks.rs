@@ -37,16 +37,25 @@ pub struct State {
 impl State {
     /// The JSON document for a hook that runs while the container has this status.
     pub fn json(&self, status: &str, pid: Pid) -> String {
+        self.document(status, Some(pid.as_raw_nonzero().get()))
+    }
+
+    /// The JSON document for a hook of a container that is gone; `pid` is then optional and left out.
+    pub fn stopped(&self) -> String {
+        self.document("stopped", None)
+    }
+
+    fn document(&self, status: &str, pid: Option<i32>) -> String {
         #[derive(serde::Serialize)]
         struct Document<'a> {
             #[serde(flatten)]
             state: &'a State,
             status: &'a str,
-            pid: i32,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pid: Option<i32>,
         }
-        let document = Document { state: self, status, pid: pid.as_raw_nonzero().get() };
         // Strings, a map of strings and a number always have a JSON form.
-        serde_json::to_string(&document).unwrap_or_default()
+        serde_json::to_string(&Document { state: self, status, pid }).unwrap_or_default()
     }
 }
 
@@ -55,13 +64,18 @@ impl State {
 /// # Errors
 /// `error running KIND hook #N: …`, as runc says it, with the hook's own output.
 pub fn run_all(kind: &str, hooks: &[Hook], state: &str) -> Result<(), Failure> {
-    for (index, hook) in hooks.iter().enumerate() {
-        run(hook, state).map_err(|reason| {
-            let path = hook.path.display();
-            Failure::new(format!("error running {kind} hook #{index}: {path}: {reason}"))
-        })?;
-    }
-    Ok(())
+    hooks.iter().enumerate().try_for_each(|(index, hook)| run_one(kind, index, hook, state))
+}
+
+/// Runs one hook, the one with this number of its kind.
+///
+/// # Errors
+/// As [`run_all`].
+pub fn run_one(kind: &str, index: usize, hook: &Hook, state: &str) -> Result<(), Failure> {
+    run(hook, state).map_err(|reason| {
+        let path = hook.path.display();
+        Failure::new(format!("error running {kind} hook #{index}: {path}: {reason}"))
+    })
 }
 
 fn run(hook: &Hook, state: &str) -> Result<(), Failure> {
