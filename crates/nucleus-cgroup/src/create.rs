@@ -198,23 +198,8 @@ impl Cgroup {
 
     /// What later verbs need to find the cgroup again. No paths when the container runs without one.
     pub fn record(&self) -> Record {
-        let mut record = Record {
-            driver: "cgroupfs".to_owned(),
-            ..Record::default()
-        };
-        for (directory, member) in self.plan.directories.iter().zip(&self.members) {
-            let Some(member) = member else { continue };
-            match directory.version {
-                Version::V1 => record.paths.extend(
-                    directory
-                        .controllers
-                        .iter()
-                        .map(|name| (name.clone(), member.path.clone())),
-                ),
-                Version::V2 => drop(record.paths.insert("unified".to_owned(), member.path.clone())),
-            }
-        }
-        record
+        let pairs = self.plan.directories.iter().zip(&self.members);
+        Record::of(pairs.filter_map(|(directory, member)| Some((directory, member.as_ref()?.path.clone()))))
     }
 
     /// Keeps what was made: from now on the state file's [`Record`] answers for it.

@@ -4,7 +4,7 @@
 //! cgroup_threadgroup_rwsem, whose write lock waits for an RCU grace period (kernel/cgroup/cgroup.c,
 //! `cgroup_procs_write_start`). Writing a pid to `cgroup.procs` takes that lock, milliseconds for each hierarchy.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::io::Errno;
@@ -31,6 +31,11 @@ impl Joiner {
         };
         let tasks = dirs.map(open).collect::<Result<_, _>>()?;
         Ok(Joiner { tasks })
+    }
+
+    /// The open files, for a caller that closes all others.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.tasks.iter().map(|(fd, _)| fd.as_fd())
     }
 
     /// True when there is nothing to join.

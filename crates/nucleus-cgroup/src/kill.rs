@@ -4,12 +4,12 @@
 //! cgroup is frozen, signalled and thawed until it is empty. A pid that was read is only a number: it is signalled
 //! through a pidfd, and only when it is still listed after that was opened.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open};
 
 use crate::dir::Dir;
 use crate::error::Error;
@@ -28,7 +28,7 @@ impl Record {
     /// # Errors
     /// [`Error::Path`] when the caller itself lives in the cgroup, [`Error::Timeout`] naming it when processes
     /// outlive SIGKILL for five seconds (uninterruptible sleep); else the call that failed.
-    pub fn kill_all(&self, signal: Signal) -> Result<(), Error> {
+    pub fn kill_all(&self, signal: i32) -> Result<(), Error> {
         let mut paths = Vec::new();
         for path in [self.unified(), self.principal()].into_iter().flatten() {
             if check(path)?.is_some() && !paths.contains(&path) {
@@ -43,7 +43,7 @@ impl Record {
                 });
             }
         }
-        if signal != Signal::KILL {
+        if signal != Signal::KILL.as_raw() {
             // The last one knows them all: on a hybrid host it is v1's.
             return paths.last().map_or(Ok(()), |path| signal_all(path, signal));
         }
@@ -79,7 +79,7 @@ impl Record {
         }
         // Frozen processes cannot fork. Where freezing fails, walking again catches up with the forks.
         let frozen = self.freeze();
-        let signalled = signal_all(path, Signal::KILL);
+        let signalled = signal_all(path, Signal::KILL.as_raw());
         if frozen.is_ok() {
             self.thaw()?;
         }
@@ -91,12 +91,12 @@ impl Record {
     }
 }
 
-fn signal_all(path: &Path, signal: Signal) -> Result<(), Error> {
+fn signal_all(path: &Path, signal: i32) -> Result<(), Error> {
     let open = |pid: Pid| pidfd_open(pid, PidfdFlags::empty()).ok().map(|fd| (pid, fd));
     let handles: Vec<(Pid, OwnedFd)> = crate::pids::read(path, true)?.into_iter().filter_map(open).collect();
     let still = crate::pids::read(path, true)?;
     for (pid, fd) in handles.iter().filter(|(pid, _)| still.contains(pid)) {
-        match pidfd_send_signal(fd, signal) {
+        match nucleus_sys::pidfs::send_signal(fd.as_fd(), signal) {
             Ok(()) | Err(Errno::SRCH) => {}
             Err(errno) => {
                 tracing::debug!("signal to {}: {}", pid.as_raw_nonzero(), crate::error::reason(errno));

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::error::Error;
-use crate::layout::{CGROUP1_MAGIC, CGROUP2_MAGIC};
+use crate::layout::{CGROUP1_MAGIC, CGROUP2_MAGIC, Version};
+use crate::plan::{Directory, Plan};
 use crate::remove::remove_tree;
 
 /// Where a container's cgroups are.
@@ -24,7 +25,36 @@ pub struct Record {
     pub paths: BTreeMap<String, PathBuf>,
 }
 
+impl Plan {
+    /// Where the cgroups will be, for a state file that is written before they are made.
+    pub fn record(&self) -> Record {
+        Record::of(
+            self.directories
+                .iter()
+                .map(|directory| (directory, directory.mount.join(&directory.relative))),
+        )
+    }
+}
+
 impl Record {
+    pub(crate) fn of<'a>(directories: impl Iterator<Item = (&'a Directory, PathBuf)>) -> Record {
+        let mut record = Record {
+            driver: "cgroupfs".to_owned(),
+            ..Record::default()
+        };
+        for (directory, path) in directories {
+            match directory.version {
+                Version::V1 => {
+                    record
+                        .paths
+                        .extend(directory.controllers.iter().map(|name| (name.clone(), path.clone())));
+                }
+                Version::V2 => drop(record.paths.insert("unified".to_owned(), path)),
+            }
+        }
+        record
+    }
+
     /// True when the container runs without a cgroup.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()

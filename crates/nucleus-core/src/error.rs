@@ -261,4 +261,13 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
+
+    /// Whether the container's directory is there but its state cannot be understood: missing, damaged, or no state at
+    /// all. Only forced deletion helps then.
+    pub fn is_broken_state(&self) -> bool {
+        matches!(
+            self,
+            Self::Incomplete { .. } | Self::CorruptState { .. } | Self::ParseState { .. }
+        )
+    }
 }

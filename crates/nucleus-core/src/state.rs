@@ -68,6 +68,9 @@ pub struct ContainerState {
     /// The namespaces it lives in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<NamespaceRecord>,
+    /// What `start` has to run once the user's program runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poststart: Vec<HookRecord>,
     /// What `delete` has to run, even when the bundle is gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<HookRecord>,
@@ -150,6 +153,7 @@ impl ContainerState {
             cgroup: CgroupRecord::default(),
             config_hash: None,
             namespaces: Vec::new(),
+            poststart: Vec::new(),
             poststop: Vec::new(),
             rootless: false,
         }

@@ -129,7 +129,11 @@ pub fn is_secure_execution() -> bool {
 pub fn default_signal(signal: c_int) -> Result<(), Errno> {
     // SAFETY: SIG_DFL installs no handler of ours, so no code can run in signal context.
     let previous = unsafe { libc::signal(signal, libc::SIG_DFL) };
-    if previous == libc::SIG_ERR { Err(Errno::INVAL) } else { Ok(()) }
+    if previous == libc::SIG_ERR {
+        Err(Errno::INVAL)
+    } else {
+        Ok(())
+    }
 }
 
 /// Clears the close-on-exec flag of an inherited descriptor, given by number; true when it is open.
@@ -144,10 +148,21 @@ pub fn keep_on_exec(fd: c_int) -> bool {
 /// # Errors
 /// As `prlimit(2)`: `EPERM` when the hard limit would rise without `CAP_SYS_RESOURCE`.
 pub fn set_rlimit(pid: Option<Pid>, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
-    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
     let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
     // SAFETY: the kernel reads one `rlimit64`, which outlives the call, and writes nothing (the old limit is NULL).
-    let result = unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, std::ptr::null::<u8>()) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            resource,
+            &raw const limit,
+            std::ptr::null::<u8>(),
+        )
+    };
     check(result).map(drop)
 }
 
@@ -155,7 +170,9 @@ pub fn set_rlimit(pid: Option<Pid>, resource: u32, soft: u64, hard: u64) -> Resu
 pub fn inherited(count: u32) -> Vec<c_int> {
     let end = 3_i32.saturating_add_unsigned(count);
     // SAFETY: F_GETFD only reads the flags of a descriptor, or fails with EBADF.
-    (3..end).filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } != -1).collect()
+    (3..end)
+        .filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } != -1)
+        .collect()
 }
 
 /// Closes every descriptor from 3 on but those in `keep` and, by number, in `also`.
@@ -163,7 +180,11 @@ pub fn inherited(count: u32) -> Vec<c_int> {
 /// For a process fresh from [`clone3`] that goes on with a few of its parent's descriptors only: values that own the
 /// others still exist in its copy of the memory, and must not be used or dropped any more.
 pub fn close_all_but(keep: &[BorrowedFd<'_>], also: &[c_int]) {
-    let mut kept: Vec<c_int> = keep.iter().map(|fd| fd.as_raw_fd()).chain(also.iter().copied()).collect();
+    let mut kept: Vec<c_int> = keep
+        .iter()
+        .map(|fd| fd.as_raw_fd())
+        .chain(also.iter().copied())
+        .collect();
     kept.sort_unstable();
     let mut first: u32 = 3;
     for fd in kept.into_iter().chain([c_int::MAX]) {

@@ -5,7 +5,7 @@
 //! (CVE-2021-43784). The `ready` and `await_go` of init use plain write(2) and read(2): with seccomp loaded, a profile
 //! needs to allow no more than that.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -41,8 +41,7 @@ pub struct InitEnd(OwnedFd);
 /// # Errors
 /// As socketpair(2).
 pub fn pair() -> Result<(HostEnd, InitEnd), Errno> {
-    let (host, init) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let (host, init) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     Ok((HostEnd(host), InitEnd(init)))
 }
 
@@ -81,6 +80,12 @@ impl HostEnd {
             [b'f', text @ ..] => Ok(Some(ToHost::Failed(String::from_utf8_lossy(text).into_owned()))),
             _ => Err(Errno::PROTO),
         }
+    }
+}
+
+impl AsFd for InitEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -125,9 +130,13 @@ mod tests {
     #[test]
     fn every_message_arrives_as_it_was_sent() {
         let (host, init) = pair().unwrap();
-        for message in
-            [ToHost::InitPid(4711), ToHost::TimeNamespaceMade, ToHost::HooksDue, ToHost::Ready, ToHost::Failed("mounts[3]: no".to_string())]
-        {
+        for message in [
+            ToHost::InitPid(4711),
+            ToHost::TimeNamespaceMade,
+            ToHost::HooksDue,
+            ToHost::Ready,
+            ToHost::Failed("mounts[3]: no".to_string()),
+        ] {
             init.tell(&message);
             assert_eq!(host.receive().unwrap(), Some(message));
         }

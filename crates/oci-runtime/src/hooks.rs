@@ -55,7 +55,12 @@ impl State {
             pid: Option<i32>,
         }
         // Strings, a map of strings and a number always have a JSON form.
-        serde_json::to_string(&Document { state: self, status, pid }).unwrap_or_default()
+        serde_json::to_string(&Document {
+            state: self,
+            status,
+            pid,
+        })
+        .unwrap_or_default()
     }
 }
 
@@ -64,7 +69,10 @@ impl State {
 /// # Errors
 /// `error running KIND hook #N: …`, as runc says it, with the hook's own output.
 pub fn run_all(kind: &str, hooks: &[Hook], state: &str) -> Result<(), Failure> {
-    hooks.iter().enumerate().try_for_each(|(index, hook)| run_one(kind, index, hook, state))
+    hooks
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, hook)| run_one(kind, index, hook, state))
 }
 
 /// Runs one hook, the one with this number of its kind.
@@ -83,7 +91,12 @@ fn run(hook: &Hook, state: &str) -> Result<(), Failure> {
     let write = |input: &mut File| input.write_all(state.as_bytes()).and_then(|()| input.rewind());
     write(&mut input).explain(|| "cannot pass the state")?;
     let mut output = memory_file()?;
-    let share = || output.try_clone().map(Stdio::from).explain(|| "cannot share the output");
+    let share = || {
+        output
+            .try_clone()
+            .map(Stdio::from)
+            .explain(|| "cannot share the output")
+    };
     let mut command = Command::new(&hook.path);
     if let Some((first, rest)) = hook.args.split_first() {
         command.arg0(first).args(rest);
@@ -107,13 +120,21 @@ fn run(hook: &Hook, state: &str) -> Result<(), Failure> {
 fn wait(child: &mut Child, timeout: Option<u32>) -> Result<bool, Failure> {
     let Some(seconds) = timeout else { return Ok(true) };
     let what = || "cannot watch";
-    let pid = Pid::from_raw(child.id() as i32).ok_or(rustix::io::Errno::SRCH).explain(what)?;
+    let pid = Pid::from_raw(child.id() as i32)
+        .ok_or(rustix::io::Errno::SRCH)
+        .explain(what)?;
     let pidfd: OwnedFd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).explain(what)?;
     let deadline = std::time::Instant::now() + Duration::from_secs(seconds.into());
     loop {
         let left = deadline.saturating_duration_since(std::time::Instant::now());
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        match rustix::event::poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&left)) {
+        let left = Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match rustix::event::poll(
+            &mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)],
+            Some(&left),
+        ) {
             Err(rustix::io::Errno::INTR) => {}
             Ok(0) => {
                 child.kill().explain(|| "cannot kill")?;
@@ -125,7 +146,9 @@ fn wait(child: &mut Child, timeout: Option<u32>) -> Result<bool, Failure> {
 }
 
 fn memory_file() -> Result<File, Failure> {
-    rustix::fs::memfd_create("hook", MemfdFlags::CLOEXEC).map(File::from).explain(|| "cannot make a memory file")
+    rustix::fs::memfd_create("hook", MemfdFlags::CLOEXEC)
+        .map(File::from)
+        .explain(|| "cannot make a memory file")
 }
 
 /// `, output: "…"`, or nothing when the hook was silent.
@@ -143,7 +166,12 @@ mod tests {
 
     fn hook(script: &str, timeout: Option<u32>) -> Hook {
         let args = ["sh", "-c", script].map(String::from).to_vec();
-        Hook { path: "/bin/sh".into(), args, env: vec!["ONLY=this".to_string()], timeout }
+        Hook {
+            path: "/bin/sh".into(),
+            args,
+            env: vec!["ONLY=this".to_string()],
+            timeout,
+        }
     }
 
     #[test]
@@ -159,23 +187,40 @@ mod tests {
 
     #[test]
     fn a_failure_names_the_hook_and_quotes_its_output() {
-        let error = run_all("poststop", &[hook("true", None), hook("echo no such luck >&2; exit 3", None)], "{}");
+        let error = run_all(
+            "poststop",
+            &[hook("true", None), hook("echo no such luck >&2; exit 3", None)],
+            "{}",
+        );
         let text = error.unwrap_err().to_string();
-        assert_eq!(text, "error running poststop hook #1: /bin/sh: exit status 3, output: \"no such luck\"");
+        assert_eq!(
+            text,
+            "error running poststop hook #1: /bin/sh: exit status 3, output: \"no such luck\""
+        );
     }
 
     #[test]
     fn a_hook_that_outstays_its_time_is_killed() {
         let start = std::time::Instant::now();
-        let text = run_all("prestart", &[hook("exec sleep 60", Some(1))], "{}").unwrap_err().to_string();
+        let text = run_all("prestart", &[hook("exec sleep 60", Some(1))], "{}")
+            .unwrap_err()
+            .to_string();
         assert!(text.contains("timed out after 1 s"), "{text}");
         assert!(start.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
     fn a_missing_program_is_named() {
-        let missing = Hook { path: "/nonexistent/hook".into(), args: vec!["hook".into()], env: vec![], timeout: None };
+        let missing = Hook {
+            path: "/nonexistent/hook".into(),
+            args: vec!["hook".into()],
+            env: vec![],
+            timeout: None,
+        };
         let text = run_all("prestart", &[missing], "{}").unwrap_err().to_string();
-        assert!(text.contains("/nonexistent/hook") && text.contains("no such file or directory"), "{text}");
+        assert!(
+            text.contains("/nonexistent/hook") && text.contains("no such file or directory"),
+            "{text}"
+        );
     }
 }

@@ -57,7 +57,14 @@ pub fn ensure_sealed() -> io::Result<()> {
 fn read_only_clone() -> Result<std::os::fd::OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let clone = open_tree(rustix::fs::CWD, SELF, flags)?;
-    set_attributes(&clone, Attributes { set: attr::RDONLY | attr::NOSUID | attr::NODEV, ..Attributes::default() }, false)?;
+    set_attributes(
+        &clone,
+        Attributes {
+            set: attr::RDONLY | attr::NOSUID | attr::NODEV,
+            ..Attributes::default()
+        },
+        false,
+    )?;
     Ok(clone)
 }
 

@@ -38,7 +38,8 @@ impl<T> Explain<T> for Result<T, Errno> {
 
 impl<T> Explain<T> for nix::Result<T> {
     fn explain<W: std::fmt::Display>(self, what: impl FnOnce() -> W) -> Result<T, Failure> {
-        self.map_err(|error| Errno::from_raw_os_error(error as i32)).explain(what)
+        self.map_err(|error| Errno::from_raw_os_error(error as i32))
+            .explain(what)
     }
 }
 

@@ -133,7 +133,8 @@ fn enter_namespaces(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).explain(|| "prctl PR_SET_DUMPABLE")?;
     join_namespaces(&inputs.join)?;
     if plan.namespaces.creates(CloneFlags::CLONE_NEWCGROUP.bits() as u64) {
-        nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).explain(|| "linux.namespaces: cannot make a cgroup namespace")?;
+        nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)
+            .explain(|| "linux.namespaces: cannot make a cgroup namespace")?;
     }
     if plan.namespaces.creates(TIME_NAMESPACE) {
         new_time_namespace(plan, inputs)?;
@@ -178,7 +179,9 @@ fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
         match nucleus_sys::process::join_session_keyring(name) {
             // A kernel without keyrings has none to isolate.
             Ok(()) | Err(Errno::NOSYS) => {}
-            Err(error) => return Err(error).explain(|| "cannot join a new session keyring (--no-new-keyring leaves it out)"),
+            Err(error) => {
+                return Err(error).explain(|| "cannot join a new session keyring (--no-new-keyring leaves it out)");
+            }
         }
     }
     if plan.namespaces.creates(CloneFlags::CLONE_NEWNET.bits() as u64) {
@@ -214,7 +217,10 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
         devices::make_all(&root, &plan.devices, new_user || inputs.in_user_namespace)?;
     }
     if let Some(socket) = &inputs.console_socket {
-        let process = plan.process.as_ref().ok_or_else(|| Failure::new("process: a terminal needs a process"))?;
+        let process = plan
+            .process
+            .as_ref()
+            .ok_or_else(|| Failure::new("process: a terminal needs a process"))?;
         let terminal = console::set_up(&root, socket, process.console_size, process.uid)?;
         console::become_terminal(&terminal)?;
     }
@@ -272,5 +278,9 @@ fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure>
 }
 
 fn await_host(inputs: &Inputs) -> Result<(), Failure> {
-    if inputs.channel.await_go() { Ok(()) } else { Err(Failure::new("the runtime is gone")) }
+    if inputs.channel.await_go() {
+        Ok(())
+    } else {
+        Err(Failure::new("the runtime is gone"))
+    }
 }

@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::{SigHandler, SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{Access, AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -34,7 +34,8 @@ pub fn become_namespace_root() -> Result<(), Failure> {
         rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
         rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
     };
-    become_root().explain(|| "linux.uidMappings, linux.gidMappings: cannot become uid 0 and gid 0 of the user namespace")
+    become_root()
+        .explain(|| "linux.uidMappings, linux.gidMappings: cannot become uid 0 and gid 0 of the user namespace")
 }
 
 /// Writes sysctls through the host's /proc, which no image can have replaced: the kernel shows each process the
@@ -60,7 +61,9 @@ pub fn write_sysctls(sysctls: &[(PathBuf, String)]) -> Result<(), Failure> {
 /// # Errors
 /// One line for the person at the terminal.
 pub fn become_user_program(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
-    let Some(process) = &plan.process else { return wait_without_process(inputs) };
+    let Some(process) = &plan.process else {
+        return wait_without_process(inputs);
+    };
     if !plan.namespaces.creates(NEW_USER) {
         set_rlimits(process)?;
     }
@@ -162,7 +165,12 @@ fn enter_working_directory(process: &Process) -> Result<(), Failure> {
 
 /// The kernel says whether we stand inside the root: a directory outside has no path here (CVE-2024-21626).
 fn check_working_directory(process: &Process) -> Result<(), Failure> {
-    let what = || format!("process.cwd: {} is outside of the container's root filesystem", quote(&process.cwd));
+    let what = || {
+        format!(
+            "process.cwd: {} is outside of the container's root filesystem",
+            quote(&process.cwd)
+        )
+    };
     match rustix::process::getcwd(Vec::new()) {
         Ok(path) if path.to_bytes().starts_with(b"/") => Ok(()),
         Ok(_) | Err(Errno::NOENT) => Err(Failure::new(what())),
@@ -230,7 +238,8 @@ fn drop_bounding_set(keep: u64) -> Result<(), Failure> {
             // Beyond the last capability that this kernel knows.
             Err(Errno::INVAL) => break,
             Err(error) => {
-                return Err(error).explain(|| format!("process.capabilities.bounding: cannot drop capability {number}"));
+                return Err(error)
+                    .explain(|| format!("process.capabilities.bounding: cannot drop capability {number}"));
             }
         }
     }
@@ -276,17 +285,27 @@ fn look_up(process: &Process) -> Result<CString, Failure> {
         return match executable(&process.args[0]) {
             Ok(()) => Ok(process.args[0].clone()),
             Err(Errno::NOENT) => Err(Failure::from_errno(
-                format!("exec: {0}: stat {1}", quote(&process.args[0]), process.args[0].to_string_lossy()),
+                format!(
+                    "exec: {0}: stat {1}",
+                    quote(&process.args[0]),
+                    process.args[0].to_string_lossy()
+                ),
                 Errno::NOENT,
             )),
             Err(error) => Err(error).explain(|| format!("exec: {}", quote(&process.args[0]))),
         };
     }
-    let path = process.env.iter().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+    let path = process
+        .env
+        .iter()
+        .find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="))
+        .unwrap_or(DEFAULT_PATH);
     let mut denied = None;
     for dir in path.split(|byte| *byte == b':') {
         let dir = if dir.is_empty() { b"." } else { dir };
-        let Ok(candidate) = CString::new([dir, b"/", name].concat()) else { continue };
+        let Ok(candidate) = CString::new([dir, b"/", name].concat()) else {
+            continue;
+        };
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(error @ Errno::ACCESS) => denied = Some(error),
@@ -295,7 +314,10 @@ fn look_up(process: &Process) -> Result<CString, Failure> {
     }
     match denied {
         Some(error) => Err(error).explain(|| format!("exec: {}", quote(&process.args[0]))),
-        None => Err(Failure::new(format!("exec: {}: executable file not found in $PATH", quote(&process.args[0])))),
+        None => Err(Failure::new(format!(
+            "exec: {}: executable file not found in $PATH",
+            quote(&process.args[0])
+        ))),
     }
 }
 

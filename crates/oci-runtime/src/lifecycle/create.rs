@@ -15,7 +15,7 @@ use nucleus_core::{
 };
 use rustix::fs::{Mode, OFlags};
 
-use super::host::{Host, cgroup_view, in_user_namespace};
+use super::host::{Host, cgroup_view};
 use super::spawn::{Init, spawn};
 use super::{Error, Result, hook_state, id_maps};
 use crate::channel::{self, HostEnd, ToHost};
@@ -42,6 +42,8 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// Inherited descriptors that the container gets, by number.
     pub preserve_fds: Vec<i32>,
+    /// How many of them come from socket activation: the container is told as sd_listen_fds(3) says.
+    pub listen_fds: u32,
     /// The runtime does not stay: `create` and `run --detach`.
     pub detach: bool,
 }
@@ -91,7 +93,11 @@ pub fn create(store: &Store, options: &Options, until: Until) -> Result<Made> {
     crate::kill_point("3");
     let _span = tracing::debug_span!("3 reserve").entered();
     let reservation = store.reserve(&options.id)?;
-    let mut making = Making { reservation, state: initial_state(options, &compiled)?, hooks_ran: false };
+    let mut making = Making {
+        reservation,
+        state: initial_state(options, &compiled)?,
+        hooks_ran: false,
+    };
     match making.go(options, compiled, until, terminal, join) {
         Ok((init, channel, terminal, poststart)) => Ok(making.commit(init, channel, terminal, poststart)?),
         Err(error) => {
@@ -113,20 +119,45 @@ fn compile(options: &Options) -> Result<Compiled> {
         console_socket: options.console_socket.is_some(),
         no_pivot: options.no_pivot,
     };
-    let facts = plan::Host { euid: host.euid, last_cap: Host::last_capability()? };
-    let plan = Plan::compile(&loaded.spec, &plan_options, &facts)?;
+    let facts = plan::Host {
+        euid: host.euid,
+        last_cap: Host::last_capability()?,
+    };
+    let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts)?;
+    if let Some(process) = plan.process.as_mut().filter(|_| options.listen_fds > 0) {
+        let told = [format!("LISTEN_FDS={}", options.listen_fds), "LISTEN_PID=1".to_string()];
+        process
+            .env
+            .extend(told.into_iter().filter_map(|entry| std::ffi::CString::new(entry).ok()));
+    }
     for warning in loaded.warnings.iter().chain(&plan.warnings) {
         tracing::warn!("{warning}");
     }
     let linux = loaded.spec.linux().as_ref();
-    let cgroups_path = linux.and_then(|linux| linux.cgroups_path().as_deref()).and_then(Path::to_str);
+    let cgroups_path = linux
+        .and_then(|linux| linux.cgroups_path().as_deref())
+        .and_then(Path::to_str);
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    let cgroup =
-        nucleus_cgroup::Plan::compile(resources, cgroups_path, options.id.as_str(), &host.cgroups, host.is_rootless())?;
+    let cgroup = nucleus_cgroup::Plan::compile(
+        resources,
+        cgroups_path,
+        options.id.as_str(),
+        &host.cgroups,
+        host.is_rootless(),
+    )?;
     let rootfs = &plan.rootfs.path;
-    rustix::fs::open(rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .explain(|| format!("root.path: {}", rootfs.display()))?;
-    Ok(Compiled { plan, host, cgroup, config_hash: loaded.sha256 })
+    rustix::fs::open(
+        rootfs,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .explain(|| format!("root.path: {}", rootfs.display()))?;
+    Ok(Compiled {
+        plan,
+        host,
+        cgroup,
+        config_hash: loaded.sha256,
+    })
 }
 
 /// Opens the namespaces to join, while their paths mean what the caller means.
@@ -170,11 +201,20 @@ fn namespace_records(plan: &Plan) -> Vec<NamespaceRecord> {
         (CloneFlags::CLONE_NEWCGROUP.bits() as u64, "cgroup"),
         (crate::init::TIME_NAMESPACE, "time"),
     ];
-    let joined = |bit| plan.namespaces.join.iter().find(|(join, _)| *join == bit).map(|(_, path)| path.clone());
+    let joined = |bit| {
+        plan.namespaces
+            .join
+            .iter()
+            .find(|(join, _)| *join == bit)
+            .map(|(_, path)| path.clone())
+    };
     KINDS
         .iter()
         .filter(|(bit, _)| plan.namespaces.has(*bit))
-        .map(|(bit, kind)| NamespaceRecord { kind: (*kind).to_string(), path: joined(*bit) })
+        .map(|(bit, kind)| NamespaceRecord {
+            kind: (*kind).to_string(),
+            path: joined(*bit),
+        })
         .collect()
 }
 
@@ -205,11 +245,17 @@ impl Terminal {
         match &options.console_socket {
             Some(path) => {
                 let stream = UnixStream::connect(path).explain(|| format!("--console-socket {}", path.display()))?;
-                Ok(Self { socket: Some(stream.into()), receiver: None })
+                Ok(Self {
+                    socket: Some(stream.into()),
+                    receiver: None,
+                })
             }
             None => {
                 let (ours, theirs) = UnixStream::pair().explain(|| "cannot make a socket pair for the terminal")?;
-                Ok(Self { socket: Some(theirs.into()), receiver: Some(ours.into()) })
+                Ok(Self {
+                    socket: Some(theirs.into()),
+                    receiver: Some(ours.into()),
+                })
             }
         }
     }
@@ -342,25 +388,30 @@ impl Making {
     }
 
     /// Step 7: from here on the directory answers for the container, and init may go on.
-    fn commit(
-        self,
-        init: Init,
-        channel: HostEnd,
-        terminal: Option<OwnedFd>,
-        poststart: Vec<Hook>,
-    ) -> Result<Made> {
+    fn commit(self, init: Init, channel: HostEnd, terminal: Option<OwnedFd>, poststart: Vec<Hook>) -> Result<Made> {
         let dir = self.reservation.commit();
         crate::kill_point("9");
         let pid = init.pid();
         // When init died since, the status says so; there is nobody left to tell.
         let _ = channel.go();
         let pidfd = init.release().ok_or(rustix::io::Errno::SRCH).explain(|| "init")?;
-        Ok(Made { dir, state: self.state, init: Process::new(pid, pidfd), terminal, poststart, channel })
+        Ok(Made {
+            dir,
+            state: self.state,
+            init: Process::new(pid, pidfd),
+            terminal,
+            poststart,
+            channel,
+        })
     }
 }
 
 fn record_of(record: &nucleus_cgroup::Record) -> CgroupRecord {
-    CgroupRecord { driver: record.driver.clone(), paths: record.paths.clone(), unit: None }
+    CgroupRecord {
+        driver: record.driver.clone(),
+        paths: record.paths.clone(),
+        unit: None,
+    }
 }
 
 fn keyring_of(options: &Options) -> Result<Option<std::ffi::CString>> {
@@ -379,7 +430,10 @@ fn write_time_offsets(plan: &Plan, init: &Init) -> std::result::Result<(), Failu
 
 /// The pid in decimal without a newline; never seen half written.
 fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let failed = |error: std::io::Error| Error::File { path: path.to_owned(), reason: ErrnoText::from(&error) };
+    let failed = |error: std::io::Error| Error::File {
+        path: path.to_owned(),
+        reason: ErrnoText::from(&error),
+    };
     let Some(name) = path.file_name() else {
         return Err(Failure::new(format!("--pid-file {}: not the path of a file", path.display())).into());
     };
@@ -392,11 +446,6 @@ fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         let _ = std::fs::remove_file(&temporary);
         failed(error)
     })
-}
-
-/// True for a caller that is not the host's root.
-pub fn is_rootless() -> bool {
-    !rustix::process::geteuid().is_root() || in_user_namespace()
 }
 
 impl Inputs {

@@ -40,7 +40,11 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<Vec<String
         }
         Err(error) => return Err(error),
     };
-    container.check(if force { Operation::DeleteForce } else { Operation::Delete })?;
+    container.check(if force {
+        Operation::DeleteForce
+    } else {
+        Operation::Delete
+    })?;
     kill_everything(&container)?;
     let state = remove(container)?;
     drop(lock);
@@ -58,9 +62,11 @@ pub fn kill_everything(container: &Container) -> Result<()> {
     }
     cgroup_of(&container.state.cgroup).kill_all(SIGKILL)?;
     match &container.seen.init {
-        Some(init) if !init.wait_exit(Some(PATIENCE))? => {
-            Err(Failure::new(format!("pid {} does not end after SIGKILL", init.pid().as_raw_nonzero())).into())
-        }
+        Some(init) if !init.wait_exit(Some(PATIENCE))? => Err(Failure::new(format!(
+            "pid {} does not end after SIGKILL",
+            init.pid().as_raw_nonzero()
+        ))
+        .into()),
         _ => Ok(()),
     }
 }

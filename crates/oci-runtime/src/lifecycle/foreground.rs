@@ -36,15 +36,21 @@ pub fn run(store: &Store, options: &Options, run: RunOptions) -> Result<(i32, Ve
         nix::sys::prctl::set_child_subreaper(true).explain(|| "prctl PR_SET_CHILD_SUBREAPER")?;
     }
     let made = create(store, options, Until::Now)?;
-    started(&made)?;
-    let Some(signals) = signals else { return Ok((0, Vec::new())) };
+    started(store, &made)?;
+    let Some(signals) = signals else {
+        return Ok((0, Vec::new()));
+    };
     let code = wait(&made, signals)?;
     if run.keep {
         return Ok((code, Vec::new()));
     }
     let Made { dir, state, .. } = made;
     let lock = dir.lock()?;
-    let container = Container { seen: dir.observe(&state, || Ok::<_, super::Error>(false))?, dir, state };
+    let container = Container {
+        seen: dir.observe(&state, || Ok::<_, super::Error>(false))?,
+        dir,
+        state,
+    };
     delete::kill_everything(&container)?;
     let state = delete::remove(container)?;
     drop(lock);
@@ -52,7 +58,7 @@ pub fn run(store: &Store, options: &Options, run: RunOptions) -> Result<(i32, Ve
 }
 
 /// Waits until init has executed the program, and runs the poststart hooks.
-fn started(made: &Made) -> Result<()> {
+fn started(store: &Store, made: &Made) -> Result<()> {
     let told = made.channel.receive().explain(|| "cannot hear init")?;
     let failed = match told {
         Some(crate::channel::ToHost::Failed(text)) => Some(super::Error::Start(Failure::new(text))),
@@ -61,8 +67,7 @@ fn started(made: &Made) -> Result<()> {
     if failed.is_none() && made.poststart.is_empty() {
         return Ok(());
     }
-    let dir = made.dir.reopen()?;
-    let container = Container::observe(dir)?;
+    let container = Container::open(store, made.dir.id())?;
     let outcome = match failed {
         Some(error) => Err(error),
         None => run_poststart(&container, &made.poststart),
@@ -71,7 +76,9 @@ fn started(made: &Made) -> Result<()> {
         // Nothing of a container that could not be started stays behind.
         let cleared = delete::kill_everything(&container).and_then(|()| delete::remove(container));
         if let Ok(state) = cleared {
-            delete::run_poststop(&state).iter().for_each(|warning| tracing::warn!("{warning}"));
+            delete::run_poststop(&state)
+                .iter()
+                .for_each(|warning| tracing::warn!("{warning}"));
         }
         error
     })
@@ -80,7 +87,14 @@ fn started(made: &Made) -> Result<()> {
 fn block_signals() -> Result<SignalFd> {
     let mut signals = SigSet::all();
     // Signals that say that this very program went wrong must still end it.
-    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT, Signal::SIGTRAP] {
+    for fault in [
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGABRT,
+        Signal::SIGTRAP,
+    ] {
         signals.remove(fault);
     }
     signals.thread_block().explain(|| "cannot block signals")?;
@@ -138,7 +152,9 @@ fn reap(init: &Process) -> Result<Option<i32>> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == init.pid() => {
-                code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+                code = status
+                    .exit_status()
+                    .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
             }
             Ok(Some(_)) => {}
             Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(code),

@@ -44,13 +44,17 @@ impl Host {
     pub fn last_capability() -> Result<u32, Failure> {
         let path = "/proc/sys/kernel/cap_last_cap";
         let text = std::fs::read_to_string(path).explain(|| format!("cannot read {path}"))?;
-        text.trim().parse().map_err(|_| Failure::new(format!("{path}: not a number")))
+        text.trim()
+            .parse()
+            .map_err(|_| Failure::new(format!("{path}: not a number")))
     }
 }
 
 /// True unless this is the initial user namespace, whose map covers every id (user_namespaces(7)).
 pub fn in_user_namespace() -> bool {
-    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return false };
+    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else {
+        return false;
+    };
     !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
@@ -64,30 +68,51 @@ pub fn cgroup_view(layout: &Layout, record: &nucleus_cgroup::Record, own_namespa
             Version::V2 => "unified",
         };
         let own = || hierarchy.mount.join(&hierarchy.own);
-        record.paths.get(key).map_or_else(|| (own(), true), |path| (path.clone(), false))
+        record
+            .paths
+            .get(key)
+            .map_or_else(|| (own(), true), |path| (path.clone(), false))
     };
     match layout.mode {
         Mode::Unified | Mode::None => match layout.unified() {
-            Some(hierarchy) if !own_namespace => View::Unified { source: hierarchy.mount.clone(), foreign: true },
+            Some(hierarchy) if !own_namespace => View::Unified {
+                source: hierarchy.mount.clone(),
+                foreign: true,
+            },
             Some(hierarchy) => {
                 let (source, foreign) = rooted(hierarchy);
                 View::Unified { source, foreign }
             }
-            None => View::Unified { source: "/sys/fs/cgroup".into(), foreign: true },
+            None => View::Unified {
+                source: "/sys/fs/cgroup".into(),
+                foreign: true,
+            },
         },
         Mode::Legacy | Mode::Hybrid => {
             let mut view = (Vec::new(), Vec::new(), false);
             for hierarchy in &layout.hierarchies {
-                let Some(name) = hierarchy.mount.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+                let Some(name) = hierarchy
+                    .mount
+                    .file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
+                else {
                     continue;
                 };
                 let (source, foreign) = rooted(hierarchy);
                 view.2 |= foreign;
-                let aliases = hierarchy.controllers.iter().filter(|controller| hierarchy.controllers.len() > 1 && **controller != name);
-                view.1.extend(aliases.map(|controller| (controller.clone(), name.clone())));
+                let aliases = hierarchy
+                    .controllers
+                    .iter()
+                    .filter(|controller| hierarchy.controllers.len() > 1 && **controller != name);
+                view.1
+                    .extend(aliases.map(|controller| (controller.clone(), name.clone())));
                 view.0.push((name, source));
             }
-            View::Legacy { hierarchies: view.0, links: view.1, foreign: view.2 }
+            View::Legacy {
+                hierarchies: view.0,
+                links: view.1,
+                foreign: view.2,
+            }
         }
     }
 }

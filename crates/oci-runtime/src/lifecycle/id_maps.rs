@@ -46,7 +46,9 @@ fn is_self(map: &[IdMapping], own: u32) -> bool {
 }
 
 fn lines(map: &[IdMapping]) -> String {
-    map.iter().map(|line| format!("{} {} {}\n", line.container_id, line.host_id, line.size)).collect()
+    map.iter()
+        .map(|line| format!("{} {} {}\n", line.container_id, line.host_id, line.size))
+        .collect()
 }
 
 fn ask_helper(helper: &str, field: &str, pid: i32, map: &[IdMapping]) -> Result<(), Failure> {

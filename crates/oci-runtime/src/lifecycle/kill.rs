@@ -25,8 +25,11 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, all: bool) -> Result<(
         }
     }
     container.check(Operation::Kill)?;
-    let Some(init) = &container.seen.init else { return Err(nucleus_core::Error::NotRunning.into()) };
-    Ok(init.send_signal(signal)?)
+    match &container.seen.init {
+        Some(init) => Ok(init.send_signal(signal)?),
+        // Being created still: there is no init to signal yet.
+        None => Ok(Status::Stopped.check(Operation::Kill).map(drop)?),
+    }
 }
 
 /// A signal as people write it: a number, `TERM`, `SIGTERM`, `RTMIN+3`; in any case.
@@ -36,13 +39,21 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, all: bool) -> Result<(
 pub fn parse_signal(text: &str) -> Result<i32> {
     let unknown = || Error::UnknownSignal(text.to_string());
     if let Ok(number) = text.parse::<i32>() {
-        return if (0..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
+        return if (0..=64).contains(&number) {
+            Ok(number)
+        } else {
+            Err(unknown())
+        };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let offset = |rest: &str, sign: char| match rest {
         "" => Some(0),
-        rest => rest.strip_prefix(sign)?.parse::<i32>().ok().filter(|offset| (0..=30).contains(offset)),
+        rest => rest
+            .strip_prefix(sign)?
+            .parse::<i32>()
+            .ok()
+            .filter(|offset| (0..=30).contains(offset)),
     };
     if let Some(rest) = name.strip_prefix("RTMIN") {
         return offset(rest, '+').map(|offset| 34 + offset).ok_or_else(unknown);
@@ -50,7 +61,9 @@ pub fn parse_signal(text: &str) -> Result<i32> {
     if let Some(rest) = name.strip_prefix("RTMAX") {
         return offset(rest, '-').map(|offset| 64 - offset).ok_or_else(unknown);
     }
-    nix::sys::signal::Signal::from_str(&format!("SIG{name}")).map(|signal| signal as i32).map_err(|_| unknown())
+    nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
+        .map(|signal| signal as i32)
+        .map_err(|_| unknown())
 }
 
 #[cfg(test)]
@@ -59,9 +72,15 @@ mod tests {
 
     #[test]
     fn signals_are_numbers_or_names() {
-        for (text, number) in
-            [("15", 15), ("TERM", 15), ("SIGTERM", 15), ("sigkill", 9), ("0", 0), ("64", 64), ("RTMIN", 34)]
-        {
+        for (text, number) in [
+            ("15", 15),
+            ("TERM", 15),
+            ("SIGTERM", 15),
+            ("sigkill", 9),
+            ("0", 0),
+            ("64", 64),
+            ("RTMIN", 34),
+        ] {
             assert_eq!(parse_signal(text).unwrap(), number, "{text}");
         }
         assert_eq!(parse_signal("SIGRTMIN+3").unwrap(), 37);
@@ -71,7 +90,10 @@ mod tests {
     #[test]
     fn what_is_no_signal_is_refused_with_its_text() {
         for text in ["", "SIG", "NOPE", "-1", "65", "RTMIN+31", "RTMIN-1", "4294967305"] {
-            assert_eq!(parse_signal(text).unwrap_err().to_string(), format!("unknown signal {text:?}"));
+            assert_eq!(
+                parse_signal(text).unwrap_err().to_string(),
+                format!("unknown signal {text:?}")
+            );
         }
     }
 }

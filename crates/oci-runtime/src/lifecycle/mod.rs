@@ -18,6 +18,7 @@ use nucleus_core::{CgroupRecord, ContainerDir, ContainerId, ContainerState, Obse
 
 use crate::hooks;
 pub use error::{Error, Result};
+pub use host::in_user_namespace;
 
 /// A container that exists, as it is now.
 #[derive(Debug)]
@@ -66,7 +67,10 @@ fn frozen(record: &CgroupRecord) -> Result<bool> {
 
 /// The control groups of a record, for operations on them.
 pub fn cgroup_of(record: &CgroupRecord) -> nucleus_cgroup::Record {
-    nucleus_cgroup::Record { driver: record.driver.clone(), paths: record.paths.clone() }
+    nucleus_cgroup::Record {
+        driver: record.driver.clone(),
+        paths: record.paths.clone(),
+    }
 }
 
 /// What hooks are told about a container.

@@ -80,13 +80,19 @@ pub fn spawn(plan: &Plan, inputs: Inputs, cgroup: Option<BorrowedFd<'_>>, channe
     if needs_middle(plan) {
         return through_middle(plan, inputs, cgroup, channel);
     }
-    let what = Clone { flags: plan.namespaces.new & !LATER, cgroup };
+    let what = Clone {
+        flags: plan.namespaces.new & !LATER,
+        cgroup,
+    };
     match clone3(&what).explain(|| "linux.namespaces: clone3")? {
         Forked::Child => {
             inputs.close_all_others();
             std::process::exit(init::run(plan, inputs))
         }
-        Forked::Parent(pid, pidfd) => Ok(Init { pid, pidfd: Some(pidfd) }),
+        Forked::Parent(pid, pidfd) => Ok(Init {
+            pid,
+            pidfd: Some(pidfd),
+        }),
     }
 }
 
@@ -106,7 +112,10 @@ fn through_middle(
             inputs.close_all_others();
             std::process::exit(be_middle(plan, inputs))
         }
-        Forked::Parent(pid, pidfd) => Init { pid, pidfd: Some(pidfd) },
+        Forked::Parent(pid, pidfd) => Init {
+            pid,
+            pidfd: Some(pidfd),
+        },
     };
     let told = channel.receive().explain(|| "cannot hear the middle process")?;
     let pid = match told {
@@ -118,7 +127,10 @@ fn through_middle(
     // Init is our child and nobody else reaps it, so the pid is still its own.
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).explain(|| "pidfd_open")?;
     drop(middle);
-    Ok(Init { pid, pidfd: Some(pidfd) })
+    Ok(Init {
+        pid,
+        pidfd: Some(pidfd),
+    })
 }
 
 fn be_middle(plan: &Plan, mut inputs: Inputs) -> i32 {

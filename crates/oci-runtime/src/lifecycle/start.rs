@@ -53,7 +53,9 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
 /// # Errors
 /// The failing hook's.
 pub fn run_poststart(container: &Container, hooks: &[Hook]) -> Result<()> {
-    let Some(init) = &container.seen.init else { return Ok(()) };
+    let Some(init) = &container.seen.init else {
+        return Ok(());
+    };
     let state = hook_state(&container.state).json(Status::Running.as_str(), init.pid());
     hooks::run_all("poststart", hooks, &state).map_err(|failure| {
         // The error is the hook's; that killing what is already dead fails is none.

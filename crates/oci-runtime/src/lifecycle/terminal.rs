@@ -22,7 +22,12 @@ pub fn receive(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut name = [0u8; 64];
-    rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    rustix::net::recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut name)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     let fds = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
@@ -54,7 +59,12 @@ impl<'a> Relay<'a> {
             rustix::termios::tcsetattr(stdin, OptionalActions::Now, &raw)
                 .explain(|| "cannot put the terminal into raw mode")?;
         }
-        let relay = Self { master, before, input_open: true, output_open: true };
+        let relay = Self {
+            master,
+            before,
+            input_open: true,
+            output_open: true,
+        };
         relay.resize()?;
         Ok(relay)
     }
@@ -67,7 +77,8 @@ impl<'a> Relay<'a> {
         if self.before.is_none() {
             return Ok(());
         }
-        let size = rustix::termios::tcgetwinsize(rustix::stdio::stdin()).explain(|| "cannot read the terminal's size")?;
+        let size =
+            rustix::termios::tcgetwinsize(rustix::stdio::stdin()).explain(|| "cannot read the terminal's size")?;
         rustix::termios::tcsetwinsize(self.master, size).explain(|| "cannot set the container's terminal size")
     }
 

@@ -47,7 +47,11 @@ pub fn mount(root: &Root, mount: &Mount, view: &View) -> Result<(), Errno> {
             set_attributes(&tree, attributes(mount, *foreign), false)?;
             attach(tree, root.make_dir(&mount.destination)?)
         }
-        View::Legacy { hierarchies, links, foreign } => {
+        View::Legacy {
+            hierarchies,
+            links,
+            foreign,
+        } => {
             let target = root.make_dir(&mount.destination)?;
             let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
             rustix::mount::mount("tmpfs", proc_path(&target), "tmpfs", flags, c"mode=755")?;
@@ -63,7 +67,14 @@ pub fn mount(root: &Root, mount: &Mount, view: &View) -> Result<(), Errno> {
                 rustix::fs::symlinkat(Path::new(target), &tmpfs, name)?;
             }
             if wants_read_only(mount) || *foreign {
-                set_attributes(&tmpfs, Attributes { set: attr::RDONLY, ..Attributes::default() }, false)?;
+                set_attributes(
+                    &tmpfs,
+                    Attributes {
+                        set: attr::RDONLY,
+                        ..Attributes::default()
+                    },
+                    false,
+                )?;
             }
             Ok(())
         }
@@ -75,7 +86,15 @@ fn wants_read_only(mount: &Mount) -> bool {
 }
 
 fn attributes(mount: &Mount, foreign: bool) -> Attributes {
-    let read_only = if wants_read_only(mount) || foreign { attr::RDONLY } else { 0 };
+    let read_only = if wants_read_only(mount) || foreign {
+        attr::RDONLY
+    } else {
+        0
+    };
     let set = attr::NOSUID | attr::NODEV | attr::NOEXEC | read_only;
-    Attributes { set, clear: 0, propagation: mount.attributes.propagation }
+    Attributes {
+        set,
+        clear: 0,
+        propagation: mount.attributes.propagation,
+    }
 }

@@ -26,20 +26,33 @@ const DEVPTS_MAGIC: u64 = 0x1cd1;
 /// Named by `process.terminal`.
 pub fn set_up(root: &Root, socket: &OwnedFd, size: Option<(u16, u16)>, uid: u32) -> Result<OwnedFd, Failure> {
     let what = || "process.terminal: cannot open a pty in the container's /dev/pts";
-    let multiplexer = root.resolve(Path::new("/dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY).explain(what)?;
+    let multiplexer = root
+        .resolve(Path::new("/dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)
+        .explain(what)?;
     if rustix::fs::fstatfs(&multiplexer).explain(what)?.f_type as u64 != DEVPTS_MAGIC {
-        return Err(Failure::new("process.terminal: /dev/pts of the container is not a devpts filesystem"));
+        return Err(Failure::new(
+            "process.terminal: /dev/pts of the container is not a devpts filesystem",
+        ));
     }
     rustix::pty::unlockpt(&multiplexer).explain(what)?;
-    let terminal = rustix::pty::ioctl_tiocgptpeer(&multiplexer, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-        .explain(what)?;
+    let terminal = rustix::pty::ioctl_tiocgptpeer(
+        &multiplexer,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )
+    .explain(what)?;
     if let Some((rows, columns)) = size {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         rustix::termios::tcsetwinsize(&multiplexer, size).explain(|| "process.consoleSize")?;
     }
     if uid != 0 {
         let uid = rustix::fs::Uid::from_raw(uid);
-        rustix::fs::fchown(&terminal, Some(uid), None).explain(|| "process.terminal: cannot give the pty to the user")?;
+        rustix::fs::fchown(&terminal, Some(uid), None)
+            .explain(|| "process.terminal: cannot give the pty to the user")?;
     }
     mount_console(root, &terminal)?;
     send(socket, &multiplexer).explain(|| "cannot send the terminal to the console socket")?;

@@ -24,8 +24,11 @@ pub fn mount(target: &OwnedFd, flags: MountFlags, data: &[u8]) -> Result<(), Err
             None => rustix::mount::fsconfig_set_flag(&context, option)?,
         }
     }
-    let superblock =
-        [(MountFlags::SYNCHRONOUS, "sync"), (MountFlags::DIRSYNC, "dirsync"), (MountFlags::LAZYTIME, "lazytime")];
+    let superblock = [
+        (MountFlags::SYNCHRONOUS, "sync"),
+        (MountFlags::DIRSYNC, "dirsync"),
+        (MountFlags::LAZYTIME, "lazytime"),
+    ];
     for (_, option) in superblock.iter().filter(|(flag, _)| flags.contains(*flag)) {
         rustix::mount::fsconfig_set_flag(&context, *option)?;
     }
@@ -55,8 +58,16 @@ fn attributes_of(flags: MountFlags) -> Attributes {
     .iter()
     .filter(|(flag, _)| flags.contains(*flag))
     .fold(0, |bits, (_, bit)| bits | bit);
-    let clear = if set & attr::ATIME_MASK != 0 { attr::ATIME_MASK } else { 0 };
-    Attributes { set, clear, propagation: 0 }
+    let clear = if set & attr::ATIME_MASK != 0 {
+        attr::ATIME_MASK
+    } else {
+        0
+    };
+    Attributes {
+        set,
+        clear,
+        propagation: 0,
+    }
 }
 
 fn reopen_dir(dir: impl AsFd) -> Result<OwnedFd, Errno> {
@@ -86,7 +97,10 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) 
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
             rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700))?;
-            copy_dir(&open_in(from, name, OFlags::DIRECTORY)?, &open_in(to, name, OFlags::DIRECTORY)?)?;
+            copy_dir(
+                &open_in(from, name, OFlags::DIRECTORY)?,
+                &open_in(to, name, OFlags::DIRECTORY)?,
+            )?;
         }
         FileType::RegularFile => {
             let source = std::fs::File::from(open_in(from, name, OFlags::empty())?);
@@ -100,7 +114,10 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) 
         }
         kind => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev)?,
     }
-    let (uid, gid) = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(stat.st_uid),
+        rustix::fs::Gid::from_raw(stat.st_gid),
+    );
     rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(stat.st_mode).is_symlink() {
         return Ok(());

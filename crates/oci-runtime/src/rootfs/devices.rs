@@ -42,7 +42,9 @@ pub fn make_all(root: &Root, devices: &[Device], bind: bool) -> Result<(), Failu
             make(fd, name, device, bind).explain(what)?;
         }
     }
-    let dev = root.make_dir(Path::new("/dev")).explain(|| "cannot open /dev of the container")?;
+    let dev = root
+        .make_dir(Path::new("/dev"))
+        .explain(|| "cannot open /dev of the container")?;
     for (target, name) in LINKS {
         link(&dev, target, name).explain(|| format!("cannot make the link /dev/{name}"))?;
     }
@@ -79,7 +81,10 @@ fn make(dir: &OwnedFd, name: &OsStr, device: &Device, bind: bool) -> Result<(), 
     if device.uid == 0 && device.gid == 0 {
         return Ok(());
     }
-    let (uid, gid) = (rustix::fs::Uid::from_raw(device.uid), rustix::fs::Gid::from_raw(device.gid));
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(device.uid),
+        rustix::fs::Gid::from_raw(device.gid),
+    );
     rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }
 

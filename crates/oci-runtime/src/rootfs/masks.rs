@@ -15,7 +15,11 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use super::root::{Root, attach, clone_mount, is_dir};
 use crate::init::failure::{Explain, Failure};
 
-const READ_ONLY: Attributes = Attributes { set: attr::RDONLY, clear: 0, propagation: 0 };
+const READ_ONLY: Attributes = Attributes {
+    set: attr::RDONLY,
+    clear: 0,
+    propagation: 0,
+};
 
 /// Makes each path read-only, with all that is mounted below it.
 ///
@@ -23,7 +27,9 @@ const READ_ONLY: Attributes = Attributes { set: attr::RDONLY, clear: 0, propagat
 /// The first failure, named by the path.
 pub fn make_read_only(root: &Root, paths: &[PathBuf]) -> Result<(), Failure> {
     for path in paths {
-        let Some(found) = find(root, path).explain(|| describe("readonlyPaths", path))? else { continue };
+        let Some(found) = find(root, path).explain(|| describe("readonlyPaths", path))? else {
+            continue;
+        };
         let cover = || {
             let tree = clone_mount(&found, true)?;
             set_attributes(&tree, READ_ONLY, true)?;
@@ -41,7 +47,9 @@ pub fn make_read_only(root: &Root, paths: &[PathBuf]) -> Result<(), Failure> {
 pub fn mask(root: &Root, paths: &[PathBuf], null: &OwnedFd) -> Result<(), Failure> {
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
-        let Some(found) = find(root, path).explain(|| describe("maskedPaths", path))? else { continue };
+        let Some(found) = find(root, path).explain(|| describe("maskedPaths", path))? else {
+            continue;
+        };
         cover(&found, null, &mut empty).explain(|| describe("maskedPaths", path))?;
     }
     Ok(())
@@ -82,11 +90,17 @@ fn empty_tmpfs() -> Result<OwnedFd, Errno> {
 /// Named by the path; `not the null device` when it is something else.
 pub fn open_null(root: &Root) -> Result<OwnedFd, Failure> {
     let path = Path::new("/dev/null");
-    let null = root.resolve(path, OFlags::PATH | OFlags::NOFOLLOW).explain(|| "cannot open the container's /dev/null")?;
+    let null = root
+        .resolve(path, OFlags::PATH | OFlags::NOFOLLOW)
+        .explain(|| "cannot open the container's /dev/null")?;
     let stat = rustix::fs::fstat(&null).explain(|| "cannot look at the container's /dev/null")?;
-    let genuine = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-        && stat.st_rdev == rustix::fs::makedev(1, 3);
-    if genuine { Ok(null) } else { Err(Failure::new("the container's /dev/null is not the null device")) }
+    let genuine =
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3);
+    if genuine {
+        Ok(null)
+    } else {
+        Err(Failure::new("the container's /dev/null is not the null device"))
+    }
 }
 
 /// Makes the root mount itself read-only (`root.readonly`); mounts below it keep their own flags.

@@ -55,12 +55,7 @@ fn explain_target(error: Errno, what: String) -> Failure {
     }
 }
 
-fn new_filesystem(
-    root: &Root,
-    mount: &Mount,
-    fstype: &std::ffi::CStr,
-    source: &std::ffi::CStr,
-) -> Result<(), Errno> {
+fn new_filesystem(root: &Root, mount: &Mount, fstype: &std::ffi::CStr, source: &std::ffi::CStr) -> Result<(), Errno> {
     let target = target_of(root, mount, fstype)?;
     let mut flags = MountFlags::from_bits_retain(mount.flags as u32);
     if mount.destination == Path::new("/dev") {
@@ -68,7 +63,11 @@ fn new_filesystem(
         flags -= MountFlags::RDONLY;
     }
     let mut data = mount.data.to_bytes().to_vec();
-    if fstype == c"tmpfs" && !data.split(|byte| *byte == b',').any(|option| option.starts_with(b"mode=")) {
+    if fstype == c"tmpfs"
+        && !data
+            .split(|byte| *byte == b',')
+            .any(|option| option.starts_with(b"mode="))
+    {
         // As runc: a tmpfs without a mode of its own looks like the directory that it covers.
         let mode = rustix::fs::fstat(&target)?.st_mode & 0o7777;
         let comma = if data.is_empty() { "" } else { "," };
@@ -101,7 +100,11 @@ fn target_of(root: &Root, mount: &Mount, fstype: &std::ffi::CStr) -> Result<Owne
 
 fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
     apply_attributes(tree, mount)?;
-    let target = if is_dir(tree)? { root.make_dir(&mount.destination)? } else { root.make_file(&mount.destination)? };
+    let target = if is_dir(tree)? {
+        root.make_dir(&mount.destination)?
+    } else {
+        root.make_file(&mount.destination)?
+    };
     attach(tree, target)
 }
 
@@ -130,7 +133,14 @@ pub fn seal_dev(root: &Root, mounts: &[Mount]) -> Result<(), Failure> {
     }
     let seal = || {
         let dev = root.resolve(Path::new("/dev"), OFlags::PATH | OFlags::DIRECTORY)?;
-        set_attributes(dev, nucleus_sys::mount::Attributes { set: nucleus_sys::mount::attr::RDONLY, ..Default::default() }, false)
+        set_attributes(
+            dev,
+            nucleus_sys::mount::Attributes {
+                set: nucleus_sys::mount::attr::RDONLY,
+                ..Default::default()
+            },
+            false,
+        )
     };
     seal().explain(|| "cannot make /dev read-only".to_string())
 }

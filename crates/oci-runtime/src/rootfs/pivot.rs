@@ -22,7 +22,8 @@ pub fn prepare(rootfs: &Rootfs) -> Result<Root, Failure> {
     rustix::mount::mount_change("/", propagation).explain(|| "cannot change the propagation of /")?;
     let path = &rootfs.path;
     if propagation.contains(MountPropagationFlags::SHARED) {
-        unshare_parent(path).explain(|| format!("root.path: cannot make the mount that holds {} private", path.display()))?;
+        unshare_parent(path)
+            .explain(|| format!("root.path: cannot make the mount that holds {} private", path.display()))?;
     }
     rustix::mount::mount_bind_recursive(path, path).explain(|| format!("root.path: cannot bind {}", path.display()))?;
     Root::open(path).explain(|| format!("root.path: cannot open {}", path.display()))
@@ -32,7 +33,12 @@ pub fn prepare(rootfs: &Rootfs) -> Result<Root, Failure> {
 /// refuses a shared parent. The mount point is found by walking up until statx(2) names a mount root.
 fn unshare_parent(path: &Path) -> Result<(), rustix::io::Errno> {
     for ancestor in path.ancestors() {
-        let stat = rustix::fs::statx(rustix::fs::CWD, ancestor, rustix::fs::AtFlags::empty(), rustix::fs::StatxFlags::TYPE)?;
+        let stat = rustix::fs::statx(
+            rustix::fs::CWD,
+            ancestor,
+            rustix::fs::AtFlags::empty(),
+            rustix::fs::StatxFlags::TYPE,
+        )?;
         if stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT) {
             return rustix::mount::mount_change(ancestor, MountPropagationFlags::PRIVATE);
         }
@@ -86,7 +92,11 @@ pub fn move_root(root: &Root, rootfs: &Rootfs) -> Result<(), Failure> {
 /// unmounted, or covered where the kernel locks them.
 fn hide_kernel_filesystems(rootfs: &Path) -> Result<(), Failure> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").explain(|| "cannot read /proc/self/mountinfo")?;
-    let points: Vec<&Path> = table.lines().filter_map(kernel_filesystem).filter(|at| !at.starts_with(rootfs)).collect();
+    let points: Vec<&Path> = table
+        .lines()
+        .filter_map(kernel_filesystem)
+        .filter(|at| !at.starts_with(rootfs))
+        .collect();
     for point in points.iter().rev() {
         let what = || format!("--no-pivot: cannot hide {}", point.display());
         match rustix::mount::unmount(*point, UnmountFlags::DETACH) {
@@ -105,7 +115,9 @@ fn hide_kernel_filesystems(rootfs: &Path) -> Result<(), Failure> {
 fn kernel_filesystem(line: &str) -> Option<&Path> {
     let (mount, filesystem) = line.split_once(" - ")?;
     let kind = filesystem.split(' ').next()?;
-    matches!(kind, "proc" | "sysfs").then(|| mount.split(' ').nth(4).map(Path::new)).flatten()
+    matches!(kind, "proc" | "sysfs")
+        .then(|| mount.split(' ').nth(4).map(Path::new))
+        .flatten()
 }
 
 #[cfg(test)]

@@ -137,7 +137,11 @@ pub fn clone_mount_at(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
 
 fn clone_flags(recursive: bool) -> OpenTreeFlags {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags }
+    if recursive {
+        flags | OpenTreeFlags::AT_RECURSIVE
+    } else {
+        flags
+    }
 }
 
 /// Attaches the detached mount `tree` on top of `target`.
@@ -179,7 +183,11 @@ mod tests {
         // Inside the root there is no /proc at all: the link dangles instead of leading to the host.
         assert_eq!(root.resolve(Path::new("/out"), OFlags::PATH).unwrap_err(), Errno::NOENT);
         let host = Root::open(Path::new("/")).unwrap();
-        assert_eq!(host.resolve(Path::new("/proc/self/root/etc"), OFlags::PATH).unwrap_err(), Errno::LOOP);
+        assert_eq!(
+            host.resolve(Path::new("/proc/self/root/etc"), OFlags::PATH)
+                .unwrap_err(),
+            Errno::LOOP
+        );
     }
 
     #[test]
