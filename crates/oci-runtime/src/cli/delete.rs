@@ -5,6 +5,7 @@ use std::path::Path;
 use nucleus_core::ContainerId;
 
 use super::Outcome;
+use super::log::Log;
 use crate::lifecycle::delete;
 
 /// Flags of `delete`.
@@ -19,7 +20,8 @@ pub struct Args {
 }
 
 /// Removes a container.
-pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
-    super::warn(&delete::delete(&super::open_store(root, false)?, &args.id, args.force)?);
+pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
+    let warnings = delete::delete(&super::open_store(root, false)?, &args.id, args.force)?;
+    warnings.iter().for_each(|warning| log.warn(warning));
     Ok(0)
 }

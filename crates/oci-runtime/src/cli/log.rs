@@ -18,6 +18,8 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use nucleus_core::reason;
+
 use super::trace;
 
 /// The form of the messages in the file.
@@ -111,12 +113,13 @@ impl Log {
         stderr(format!("error: {text}\n").as_bytes());
     }
 
-    /// Notes what a person should know. Only with `--debug`: to an engine, anything on stderr is a failure, and a
-    /// second line in the file hides the error.
+    /// Tells what a person should know of a verb that succeeded: on stderr, and in the file only with `--debug`, where
+    /// a second line cannot hide an error.
     pub fn warn(&self, text: &str) {
-        if self.debug {
+        if self.debug && self.sink.file.is_some() {
             self.sink.write(Level::Warning, text);
         }
+        stderr(format!("warning: {text}\n").as_bytes());
     }
 }
 
@@ -190,15 +193,6 @@ fn json_line(level: Level, text: &str, time: SystemTime) -> String {
     let mut line = serde_json::to_string(&record).unwrap_or_default();
     line.push('\n');
     line
-}
-
-/// The kernel's reason as engines look for it: in lower case, without the errno.
-pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string().to_lowercase();
-    match text.split_once(" (os error ") {
-        Some((reason, _)) => reason.to_owned(),
-        None => text,
-    }
 }
 
 #[cfg(test)]

@@ -41,9 +41,9 @@ struct Cli {
     /// File that errors are logged to, besides standard error
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Format of the log
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
-    log_format: LogFormat,
+    /// Format of the log: text or json
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    log_format: Format,
     /// Log every step
     #[arg(long)]
     debug: bool,
@@ -58,12 +58,6 @@ struct Cli {
     version: bool,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -136,18 +130,14 @@ pub fn main() -> i32 {
             return i32::from(error.use_stderr());
         }
     };
-    let format = match cli.log_format {
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
-    };
-    let log = match Log::open(cli.log.as_deref(), format, cli.debug) {
+    let log = match Log::open(cli.log.as_deref(), cli.log_format, cli.debug) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("error: {error}");
+            Log::default().error(&error.to_string());
             return 1;
         }
     };
-    match dispatch(cli) {
+    match dispatch(cli, &log) {
         Ok(code) => code,
         Err(error) => {
             log.error(&error.to_string());
@@ -156,7 +146,7 @@ pub fn main() -> i32 {
     }
 }
 
-fn dispatch(cli: Cli) -> Outcome {
+fn dispatch(cli: Cli, log: &Log) -> Outcome {
     if cli.version {
         print!("{}", version::text());
         return Ok(0);
@@ -167,14 +157,14 @@ fn dispatch(cli: Cli) -> Outcome {
     let root = cli.root.as_deref();
     match cli.command {
         Command::Create(args) => create::main(&args, root),
-        Command::Delete(args) => delete::main(&args, root),
+        Command::Delete(args) => delete::main(&args, root, log),
         Command::Features => {
             print!("{}", features::document()?);
             Ok(0)
         }
         Command::Kill(args) => kill::main(&args, root),
         Command::List(args) => list::main(&args, root),
-        Command::Run(args) => run::main(&args, root),
+        Command::Run(args) => run::main(&args, root, log),
         Command::Spec(args) => {
             spec::write(&args.bundle, args.rootless)?;
             Ok(0)
@@ -194,11 +184,4 @@ fn open_store(root: Option<&Path>, create: bool) -> Result<Store, nucleus_core::
 
 fn parse_id(text: &str) -> Result<ContainerId, nucleus_core::IdError> {
     text.parse()
-}
-
-/// Warnings of a verb that succeeded.
-fn warn(warnings: &[String]) {
-    for warning in warnings {
-        eprintln!("warning: {warning}");
-    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Outcome;
+use super::log::Log;
 use crate::lifecycle::foreground::{self, RunOptions};
 
 /// Flags of `run`.
@@ -23,7 +24,7 @@ pub struct Args {
 }
 
 /// Runs a container; the exit code is the container's.
-pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
+pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
     let options = args.create.prepare(args.detach)?;
     let store = super::open_store(root, true)?;
     let run = RunOptions {
@@ -32,6 +33,6 @@ pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
     };
     let (code, warnings) =
         foreground::run(&store, &options, run).map_err(|error| format!("nucleus run failed: {error}"))?;
-    super::warn(&warnings);
+    warnings.iter().for_each(|warning| log.warn(warning));
     Ok(code)
 }

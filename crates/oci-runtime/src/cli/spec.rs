@@ -12,8 +12,8 @@ use rustix::process::{getegid, geteuid};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
-use super::log::reason;
 use super::version;
+use nucleus_core::reason;
 
 /// Why no config.json was written.
 #[derive(Debug, thiserror::Error)]

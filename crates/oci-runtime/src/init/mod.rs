@@ -212,7 +212,7 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
     }
     let root = pivot::prepare(&plan.rootfs)?;
     mounts::mount_all(&root, &plan.mounts, &inputs.cgroups)?;
-    if !dev_is_the_hosts(plan) {
+    if !plan.dev_is_bound {
         let new_user = plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64);
         devices::make_all(&root, &plan.devices, new_user || inputs.in_user_namespace)?;
     }
@@ -231,14 +231,6 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
 /// Without one nothing may be mounted: the host would see it. The root filesystem is then used as it is, by chroot(2).
 fn has_mount_namespace(plan: &Plan) -> bool {
     plan.namespaces.has(CloneFlags::CLONE_NEWNS.bits() as u64)
-}
-
-/// When config binds a directory over /dev, its devices are the caller's business, as with runc.
-fn dev_is_the_hosts(plan: &Plan) -> bool {
-    let bound = |mount: &crate::plan::Mount| {
-        mount.destination == std::path::Path::new("/dev") && matches!(mount.kind, crate::plan::MountKind::Bind { .. })
-    };
-    plan.mounts.iter().any(bound)
 }
 
 /// Step 6.

@@ -91,7 +91,7 @@ pub fn create(store: &Store, options: &Options, until: Until) -> Result<Made> {
     let terminal = Terminal::ask(&compiled.plan, options)?;
     let join = open_namespaces(&compiled.plan)?;
     crate::kill_point("3");
-    let _span = tracing::debug_span!("3 reserve").entered();
+    let _span = tracing::debug_span!("reserve", step = 3).entered();
     let reservation = store.reserve(&options.id)?;
     let mut making = Making {
         reservation,
@@ -110,7 +110,7 @@ pub fn create(store: &Store, options: &Options, until: Until) -> Result<Made> {
 /// Step 2.
 fn compile(options: &Options) -> Result<Compiled> {
     crate::kill_point("2");
-    let _span = tracing::debug_span!("2 load, compile").entered();
+    let _span = tracing::debug_span!("load, compile", step = 2).entered();
     let loaded = spec::load(&options.bundle)?;
     let host = Host::probe()?;
     let plan_options = plan::Options {
@@ -289,7 +289,7 @@ impl Making {
             Until::Now => None,
         };
         crate::kill_point("4");
-        let _span = tracing::debug_span!("4 cgroup").entered();
+        let _span = tracing::debug_span!("cgroup", step = 4).entered();
         let cgroup = cgroup.create()?;
         let record = cgroup.record();
         // A rootless container may have to do without some of the groups that were planned.
@@ -312,10 +312,10 @@ impl Making {
             hook_state: hook_state(&self.state),
         };
         crate::kill_point("5");
-        let _span = tracing::debug_span!("5 clone3").entered();
+        let _span = tracing::debug_span!("clone3", step = 5).entered();
         let mut init = spawn(&plan, inputs, cgroup.unified_dir(), &channel).map_err(Error::Start)?;
         crate::kill_point("6");
-        let _span = tracing::debug_span!("6 serve").entered();
+        let _span = tracing::debug_span!("serve", step = 6).entered();
         cgroup.apply_limits()?;
         self.serve(&plan, &host, &mut init, &channel)?;
         let terminal = match &terminal.receiver {
@@ -323,7 +323,7 @@ impl Making {
             None => None,
         };
         crate::kill_point("7");
-        let _span = tracing::debug_span!("7 commit").entered();
+        let _span = tracing::debug_span!("commit", step = 7).entered();
         self.state.init = Some(ProcessIdentity::of(init.pid(), init.pidfd().explain(|| "init")?)?);
         self.state.phase = Phase::Created;
         self.reservation.save(&self.state)?;

@@ -18,6 +18,7 @@ use super::root::attach;
 /// As fsconfig(2), and as the calls that copy.
 pub fn mount(target: &OwnedFd, flags: MountFlags, data: &[u8]) -> Result<(), Errno> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "source", "tmpfs")?;
     for option in data.split(|byte| *byte == b',').filter(|option| !option.is_empty()) {
         match option.iter().position(|byte| *byte == b'=') {
             Some(at) => rustix::mount::fsconfig_set_string(&context, &option[..at], &option[at + 1..])?,
