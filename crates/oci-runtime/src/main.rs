@@ -16,12 +16,12 @@ fn main() {
     std::process::exit(cli::main());
 }
 
-/// A numbered step begins. Debug builds end there by SIGKILL when NUCLEUS_KILL_AT names the step: that is how the
-/// tests show that a runtime which is killed at any step leaves nothing that cannot be removed.
-fn kill_point(step: &str) {
+/// A numbered step of the design begins: `--debug` shows it. Debug builds end there by SIGKILL when NUCLEUS_KILL_AT
+/// names it: that is how the tests show that a runtime which is killed at any step leaves nothing that cannot be removed.
+fn step(number: &str, name: &str) {
+    tracing::debug!("{number} {name}");
     #[cfg(debug_assertions)]
-    if std::env::var_os("NUCLEUS_KILL_AT").is_some_and(|at| at == step) {
+    if std::env::var_os("NUCLEUS_KILL_AT").is_some_and(|at| at == number) {
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
     }
-    let _ = step;
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nucleus_core::ContainerId;
 
 use super::Outcome;
+use super::log::Log;
 use crate::lifecycle::create::{self, Until};
 
 /// Flags of `create` and `run`.
@@ -35,8 +36,8 @@ pub struct Args {
 }
 
 /// Creates a container.
-pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
-    let options = args.prepare(true)?;
+pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
+    let options = args.prepare(true, log)?;
     let store = super::open_store(root, true)?;
     create::create(&store, &options, Until::Start).map_err(|error| format!("nucleus create failed: {error}"))?;
     Ok(0)
@@ -44,7 +45,7 @@ pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
 
 impl Args {
     /// Sorts the inherited descriptors, and makes paths absolute.
-    pub fn prepare(&self, detach: bool) -> Result<create::Options, Box<dyn std::error::Error>> {
+    pub fn prepare(&self, detach: bool, log: &Log) -> Result<create::Options, Box<dyn std::error::Error>> {
         // Whoever started us may have left descriptors open: the container gets those that were asked for, hooks and
         // helpers get none.
         let listen_fds = listen_fds();
@@ -66,6 +67,7 @@ impl Args {
             no_new_keyring: self.no_new_keyring,
             preserve_fds,
             listen_fds,
+            log_fd: log.raw_fd(),
             detach,
         })
     }

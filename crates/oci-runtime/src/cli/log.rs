@@ -10,6 +10,7 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -103,6 +104,11 @@ impl Log {
             trace::install(Arc::clone(&sink));
         }
         Ok(Log { sink, debug })
+    }
+
+    /// The number of the file's descriptor, for a process that closes all others.
+    pub fn raw_fd(&self) -> Option<i32> {
+        self.sink.file.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// Tells why the verb has failed: on stderr always, and in the file.

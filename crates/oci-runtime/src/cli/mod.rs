@@ -156,7 +156,7 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
     }
     let root = cli.root.as_deref();
     match cli.command {
-        Command::Create(args) => create::main(&args, root),
+        Command::Create(args) => create::main(&args, root, log),
         Command::Delete(args) => delete::main(&args, root, log),
         Command::Features => {
             print!("{}", features::document()?);

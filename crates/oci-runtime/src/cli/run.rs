@@ -25,7 +25,7 @@ pub struct Args {
 
 /// Runs a container; the exit code is the container's.
 pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
-    let options = args.create.prepare(args.detach)?;
+    let options = args.create.prepare(args.detach, log)?;
     let store = super::open_store(root, true)?;
     let run = RunOptions {
         keep: args.keep,

@@ -56,6 +56,8 @@ pub struct Inputs {
     pub no_pivot: bool,
     /// Inherited descriptors that are the container's, by number.
     pub preserve_fds: Vec<i32>,
+    /// The log's descriptor.
+    pub log_fd: Option<i32>,
     /// The caller itself runs in a user namespace: nodes cannot be made.
     pub in_user_namespace: bool,
     /// The gid map came without the right to call setgroups(2) (user_namespaces(7)).
@@ -95,18 +97,18 @@ fn steps(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
     enter_namespaces(plan, inputs)?;
     identify(plan, inputs)?;
     let root = filesystem(plan, inputs)?;
-    crate::kill_point("init:6");
+    crate::step("init:6", "hooks");
     container_hooks(plan, inputs)?;
     change_root(plan, inputs, &root)?;
-    crate::kill_point("init:8");
+    crate::step("init:8", "rights");
     process::become_user_program(plan, inputs)
 }
 
 /// Steps 1 and 2.
 fn early(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
-    crate::kill_point("init:1");
+    crate::step("init:1", "tie to the runtime, control groups");
     live_and_die_with_the_runtime(plan, inputs)?;
-    crate::kill_point("init:2");
+    crate::step("init:2", "user namespace");
     if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
         await_host(inputs)?;
         process::become_namespace_root()?;
@@ -129,7 +131,7 @@ fn live_and_die_with_the_runtime(plan: &Plan, inputs: &Inputs) -> Result<(), Fai
 
 /// Step 3.
 fn enter_namespaces(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
-    crate::kill_point("init:3");
+    crate::step("init:3", "other namespaces");
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).explain(|| "prctl PR_SET_DUMPABLE")?;
     join_namespaces(&inputs.join)?;
     if plan.namespaces.creates(CloneFlags::CLONE_NEWCGROUP.bits() as u64) {
@@ -173,7 +175,7 @@ fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 
 /// Step 4.
 fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
-    crate::kill_point("init:4");
+    crate::step("init:4", "session, keyring, network, names");
     rustix::process::setsid().explain(|| "setsid")?;
     if let Some(name) = &inputs.keyring {
         match nucleus_sys::process::join_session_keyring(name) {
@@ -203,7 +205,7 @@ fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 
 /// Step 5.
 fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
-    crate::kill_point("init:5");
+    crate::step("init:5", "root filesystem");
     // Modes are exactly as config says.
     rustix::process::umask(rustix::fs::Mode::empty());
     if !has_mount_namespace(plan) {
@@ -248,7 +250,7 @@ fn container_hooks(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 
 /// Step 7.
 fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure> {
-    crate::kill_point("init:7");
+    crate::step("init:7", "sysctls, change of root, masks");
     process::write_sysctls(&plan.sysctl)?;
     if inputs.no_pivot {
         pivot::move_root(root, &plan.rootfs)?;

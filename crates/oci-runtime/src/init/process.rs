@@ -76,6 +76,7 @@ pub fn become_user_program(plan: &Plan, inputs: &Inputs) -> Result<Infallible, F
         load_seccomp(plan)?;
     }
     let env = complete_environment(process);
+    crate::step("init:9", "drop rights");
     drop_rights(process, inputs)?;
     if entered.is_err() {
         // The user may enter what root may not: a network filesystem, or one owned by a user of the namespace.
@@ -88,13 +89,13 @@ pub fn become_user_program(plan: &Plan, inputs: &Inputs) -> Result<Infallible, F
     if process.no_new_privileges {
         load_seccomp(plan)?;
     }
-    crate::kill_point("init:10");
+    crate::step("init:10", "ready");
     await_start(inputs)?;
     if !plan.hooks.start_container.is_empty() {
         let state = inputs.hook_state.json("created", rustix::process::getpid());
         hooks::run_all("startContainer", &plan.hooks.start_container, &state)?;
     }
-    crate::kill_point("init:11");
+    crate::step("init:11", "execve");
     match nix::unistd::execve(&program, &process.args, &env) {
         Ok(never) => match never {},
         Err(error) => Err(error).explain(|| format!("exec {}", quote(&process.args[0]))),

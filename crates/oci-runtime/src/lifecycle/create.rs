@@ -44,6 +44,8 @@ pub struct Options {
     pub preserve_fds: Vec<i32>,
     /// How many of them come from socket activation: the container is told as sd_listen_fds(3) says.
     pub listen_fds: u32,
+    /// The log's descriptor, which init writes to as well.
+    pub log_fd: Option<i32>,
     /// The runtime does not stay: `create` and `run --detach`.
     pub detach: bool,
 }
@@ -90,8 +92,7 @@ pub fn create(store: &Store, options: &Options, until: Until) -> Result<Made> {
     let compiled = compile(options)?;
     let terminal = Terminal::ask(&compiled.plan, options)?;
     let join = open_namespaces(&compiled.plan)?;
-    crate::kill_point("3");
-    let _span = tracing::debug_span!("reserve", step = 3).entered();
+    crate::step("3", "reserve");
     let reservation = store.reserve(&options.id)?;
     let mut making = Making {
         reservation,
@@ -109,8 +110,7 @@ pub fn create(store: &Store, options: &Options, until: Until) -> Result<Made> {
 
 /// Step 2.
 fn compile(options: &Options) -> Result<Compiled> {
-    crate::kill_point("2");
-    let _span = tracing::debug_span!("load, compile", step = 2).entered();
+    crate::step("2", "load, compile");
     let loaded = spec::load(&options.bundle)?;
     let host = Host::probe()?;
     let plan_options = plan::Options {
@@ -288,8 +288,7 @@ impl Making {
             }
             Until::Now => None,
         };
-        crate::kill_point("4");
-        let _span = tracing::debug_span!("cgroup", step = 4).entered();
+        crate::step("4", "cgroup");
         let cgroup = cgroup.create()?;
         let record = cgroup.record();
         // A rootless container may have to do without some of the groups that were planned.
@@ -307,27 +306,25 @@ impl Making {
             keyring: keyring_of(options)?,
             no_pivot: options.no_pivot,
             preserve_fds: options.preserve_fds.clone(),
+            log_fd: options.log_fd,
             in_user_namespace: host.in_user_namespace,
             setgroups_denied: id_maps::setgroups_denied(&plan, &host),
             hook_state: hook_state(&self.state),
         };
-        crate::kill_point("5");
-        let _span = tracing::debug_span!("clone3", step = 5).entered();
+        crate::step("5", "clone3");
         let mut init = spawn(&plan, inputs, cgroup.unified_dir(), &channel).map_err(Error::Start)?;
-        crate::kill_point("6");
-        let _span = tracing::debug_span!("serve", step = 6).entered();
+        crate::step("6", "serve");
         cgroup.apply_limits()?;
         self.serve(&plan, &host, &mut init, &channel)?;
         let terminal = match &terminal.receiver {
             Some(receiver) => Some(super::terminal::receive(receiver).explain(|| "cannot receive the terminal")?),
             None => None,
         };
-        crate::kill_point("7");
-        let _span = tracing::debug_span!("commit", step = 7).entered();
+        crate::step("7", "commit");
         self.state.init = Some(ProcessIdentity::of(init.pid(), init.pidfd().explain(|| "init")?)?);
         self.state.phase = Phase::Created;
         self.reservation.save(&self.state)?;
-        crate::kill_point("8");
+        crate::step("8", "pid file");
         if let Some(path) = &options.pid_file {
             write_pid_file(path, init.pid().as_raw_nonzero().get())?;
         }
@@ -390,7 +387,7 @@ impl Making {
     /// Step 7: from here on the directory answers for the container, and init may go on.
     fn commit(self, init: Init, channel: HostEnd, terminal: Option<OwnedFd>, poststart: Vec<Hook>) -> Result<Made> {
         let dir = self.reservation.commit();
-        crate::kill_point("9");
+        crate::step("9", "let init go on");
         let pid = init.pid();
         // When init died since, the status says so; there is nobody left to tell.
         let _ = channel.go();
@@ -457,6 +454,7 @@ impl Inputs {
         keep.extend(self.join.iter().map(|(_, fd, _)| fd.as_fd()));
         keep.extend(self.exec_fifo.iter().map(AsFd::as_fd));
         keep.extend(self.console_socket.iter().map(AsFd::as_fd));
-        nucleus_sys::process::close_all_but(&keep, &self.preserve_fds);
+        let numbers: Vec<i32> = self.preserve_fds.iter().copied().chain(self.log_fd).collect();
+        nucleus_sys::process::close_all_but(&keep, &numbers);
     }
 }
