@@ -1,0 +1,366 @@
+//! The container's cgroup: limits as the kernel has them, devices that are denied, what is mounted inside.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::inside::{mountinfo, push};
+use crate::common::{Container, Test, cgroup_dirs, skip};
+
+/// The directory of the container's cgroup under a controller: of its own hierarchy (v1) or of the one of v2.
+/// None, after saying SKIP, where the machine does not have the controller.
+fn controller(c: &Container<'_>, name: &str) -> Option<PathBuf> {
+    let listed = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let v2 = listed.split_whitespace().any(|w| w == name);
+    let found = if v2 { c.cgroup("cgroup") } else { c.cgroup(name) };
+    if found.is_none() {
+        skip(&format!("no cgroup controller {name}"));
+    }
+    found
+}
+
+/// Creates a container with these resources and gives the values of files in its cgroup, v1's or v2's.
+#[track_caller]
+fn limited(test: &Test, name: &str, resources: Value, v1: &[(&str, &str)], v2: &[(&str, &str)]) {
+    let c = test.script_with("true", |config| {
+        let all = config["linux"]["resources"].as_object_mut().expect("resources");
+        all.extend(resources.as_object().expect("resources").clone());
+    });
+    let Some(dir) = controller(&c, name) else { return };
+    c.create().ok().silent();
+    let files = if dir.join("cgroup.controllers").exists() {
+        v2
+    } else {
+        v1
+    };
+    for (file, expected) in files {
+        let value = fs::read_to_string(dir.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+        assert_eq!(value.trim(), *expected, "{file} for {resources}");
+    }
+    c.delete().ok();
+    test.nothing_left();
+}
+
+#[test]
+fn memory() {
+    let Some(test) = Test::new() else { return };
+    let megabytes = |n: i64| n * 1024 * 1024;
+    limited(
+        &test,
+        "memory",
+        json!({ "memory": { "limit": megabytes(64), "reservation": megabytes(32) } }),
+        &[
+            ("memory.limit_in_bytes", "67108864"),
+            ("memory.soft_limit_in_bytes", "33554432"),
+        ],
+        &[("memory.max", "67108864"), ("memory.low", "33554432")],
+    );
+    // 0 and false mean: as it is.
+    let c = test.script("true");
+    let Some(dir) = controller(&c, "memory") else { return };
+    let file = if dir.join("../memory.max").exists() {
+        "memory.max"
+    } else {
+        "memory.limit_in_bytes"
+    };
+    c.create().ok();
+    let unlimited = fs::read_to_string(dir.join(file)).expect("the limit");
+    c.delete().ok();
+    c.edit(|config| config["linux"]["resources"]["memory"] = json!({ "limit": 0, "disableOOMKiller": false }));
+    c.create().ok();
+    assert_eq!(fs::read_to_string(dir.join(file)).expect("the limit"), unlimited);
+    c.delete().ok();
+}
+
+#[test]
+fn a_program_that_takes_too_much_memory_is_killed() {
+    let Some(test) = Test::new() else { return };
+    // `tail` of a file without a line end keeps it all.
+    let c = test.container_with(&["tail", "/dev/zero"], |config| {
+        config["linux"]["resources"]["memory"] = json!({ "limit": 16 * 1024 * 1024, "swap": 16 * 1024 * 1024 });
+    });
+    let swap = fs::exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").unwrap_or(false);
+    if !swap {
+        c.edit(|config| config["linux"]["resources"]["memory"] = json!({ "limit": 16 * 1024 * 1024 }));
+    }
+    if controller(&c, "memory").is_none() {
+        return;
+    }
+    c.run().exits(137);
+    test.nothing_left();
+}
+
+#[test]
+fn cpu() {
+    let Some(test) = Test::new() else { return };
+    limited(
+        &test,
+        "cpu",
+        json!({ "cpu": { "shares": 512, "quota": 25000, "period": 50000 } }),
+        &[
+            ("cpu.shares", "512"),
+            ("cpu.cfs_quota_us", "25000"),
+            ("cpu.cfs_period_us", "50000"),
+        ],
+        &[("cpu.max", "25000 50000")],
+    );
+}
+
+#[test]
+fn cpuset() {
+    let Some(test) = Test::new() else { return };
+    limited(
+        &test,
+        "cpuset",
+        json!({ "cpu": { "cpus": "0", "mems": "0" } }),
+        &[("cpuset.cpus", "0"), ("cpuset.mems", "0")],
+        &[("cpuset.cpus", "0"), ("cpuset.mems", "0")],
+    );
+}
+
+#[test]
+fn pids() {
+    let Some(test) = Test::new() else { return };
+    limited(
+        &test,
+        "pids",
+        json!({ "pids": { "limit": 17 } }),
+        &[("pids.max", "17")],
+        &[("pids.max", "17")],
+    );
+    limited(
+        &test,
+        "pids",
+        json!({ "pids": { "limit": -1 } }),
+        &[("pids.max", "max")],
+        &[("pids.max", "max")],
+    );
+    let script = "for n in 1 2 3 4 5 6 7 8; do sleep 1 & done 2>/dev/null; echo all";
+    let c = test.script_with(script, |config| {
+        config["linux"]["resources"]["pids"] = json!({ "limit": 6 })
+    });
+    let out = c.run();
+    assert!(
+        !out.stdout.contains("all"),
+        "more processes than the limit allows: {out}"
+    );
+    test.nothing_left();
+}
+
+#[test]
+fn a_limit_that_cannot_be_is_an_error() {
+    let Some(test) = Test::new() else { return };
+    let cases = [
+        json!({ "cpu": { "cpus": "4095" } }),
+        json!({ "memory": { "limit": 1 } }),
+        json!({ "cpu": { "quota": 1, "period": 50000 } }),
+    ];
+    for resources in cases {
+        let c = test.script_with("true", |config| {
+            let all = config["linux"]["resources"].as_object_mut().expect("resources");
+            all.extend(resources.as_object().expect("resources").clone());
+        });
+        let out = c.create();
+        assert_eq!(out.code(), 1, "{resources}: {out}");
+        assert!(!out.stderr.is_empty());
+        test.nothing_left();
+    }
+}
+
+#[test]
+fn the_process_is_in_its_cgroup_everywhere() {
+    let Some(test) = Test::new() else { return };
+    let c = test.container(&["sleep", "1000"]);
+    c.create().ok();
+    let path = format!("/{}/{}", test.mark(), c.id);
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).expect("cgroup");
+    for name in ["memory", "cpu", "pids", "devices", "freezer"] {
+        let line = own
+            .lines()
+            .find(|l| l.split(':').nth(1).is_some_and(|n| n.split(',').any(|n| n == name)));
+        if let Some(line) = line {
+            assert!(line.ends_with(&path), "{line}");
+        }
+    }
+    assert!(own.lines().any(|l| l.ends_with(&path)), "{own}");
+    c.delete().ok();
+    for (name, dir) in cgroup_dirs(&path) {
+        assert!(!dir.exists(), "{name}: {} is left", dir.display());
+    }
+}
+
+#[test]
+fn without_a_cgroups_path_the_id_is_the_name() {
+    let Some(test) = Test::new() else { return };
+    let id = format!("{}-default", test.mark());
+    let c = test.named(&id, &["sleep", "1000"], |config| {
+        super::inside::remove(config, "/linux", "cgroupsPath")
+    });
+    c.create().ok();
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).expect("cgroup");
+    assert!(own.lines().any(|l| l.rsplit('/').next() == Some(&id)), "{own}");
+    let line = own.lines().find(|l| l.ends_with(&id)).expect("a line");
+    let path = line.splitn(3, ':').nth(2).expect("a path").to_owned();
+    c.delete().ok();
+    for (name, dir) in cgroup_dirs(&path) {
+        assert!(!dir.exists(), "{name}: {} is left", dir.display());
+    }
+}
+
+#[test]
+fn a_device_that_is_not_allowed_cannot_be_opened() {
+    let Some(test) = Test::new() else { return };
+    let script = "head -c 1 /dev/kmsg-node >/dev/null 2>&1 || echo denied; head -c 1 /dev/zero2 | wc -c; \
+                  echo x 2>/dev/null >/dev/zero2 || echo denied; echo x >/dev/null && echo wrote";
+    let c = test.script(script);
+    c.edit(|config| {
+        for (path, minor) in [("/dev/kmsg-node", 11), ("/dev/zero2", 5)] {
+            let node = json!({ "path": path, "type": "c", "major": 1, "minor": minor, "fileMode": 438 });
+            push(config, "/linux/devices", node);
+        }
+    });
+    // Zero is one of the default devices, so by its numbers it is allowed under any name.
+    c.run().ok().prints("denied\n1\nwrote");
+    // A rule allows what it names.
+    c.edit(|config| {
+        let rule = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "r" });
+        push(config, "/linux/resources/devices", rule);
+        config["process"]["args"] = json!([
+            "sh",
+            "-c",
+            "exec 3</dev/kmsg-node && echo opened; exec 4>/dev/kmsg-node"
+        ]);
+        for set in ["bounding", "effective", "permitted"] {
+            config["process"]["capabilities"][set] = json!(["CAP_SYSLOG"]);
+        }
+    });
+    let out = c.run();
+    assert_eq!(out.stdout, "opened\n", "{out}");
+    assert_ne!(out.code(), 0, "reading is allowed and writing is not: {out}");
+}
+
+#[test]
+fn rules_count_in_their_order() {
+    let Some(test) = Test::new() else { return };
+    let script = "for d in a b; do exec 3</dev/$d && echo $d; done";
+    let c = test.script(script);
+    c.edit(|config| {
+        push(
+            config,
+            "/linux/devices",
+            json!({ "path": "/dev/a", "type": "c", "major": 10, "minor": 229, "fileMode": 438 }),
+        );
+        push(
+            config,
+            "/linux/devices",
+            json!({ "path": "/dev/b", "type": "c", "major": 1, "minor": 5, "fileMode": 438 }),
+        );
+        config["linux"]["resources"]["devices"] = json!([
+            { "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm" },
+            { "allow": false, "access": "rwm" },
+        ]);
+        config["process"]["args"] = json!([
+            "sh",
+            "-c",
+            "(exec 3</dev/b) && echo b; (exec 3</dev/a) 2>/dev/null || echo a denied"
+        ]);
+    });
+    c.run().ok().prints("b\na denied");
+}
+
+#[test]
+fn an_empty_rule_list_allows_no_more_than_the_defaults() {
+    let Some(test) = Test::new() else { return };
+    for resources in [json!({ "devices": [] }), json!({})] {
+        let c = test.script("(exec 3</dev/loop-node) 2>/dev/null || echo denied; echo x >/dev/null && echo wrote");
+        c.edit(|config| {
+            let node = json!({ "path": "/dev/loop-node", "type": "b", "major": 7, "minor": 0, "fileMode": 438 });
+            push(config, "/linux/devices", node);
+            config["linux"]["resources"] = resources.clone();
+        });
+        // runc differs: without a rule it allows every device.
+        c.run().ok().prints("denied\nwrote");
+    }
+}
+
+#[test]
+fn the_cgroup_mount_shows_the_containers_own() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script_with("cat /proc/self/mountinfo; ls /sys/fs/cgroup", |config| {
+        config["linux"]["resources"]["pids"] = json!({ "limit": 23 });
+    });
+    if controller(&c, "pids").is_none() {
+        return;
+    }
+    let out = c.run().ok();
+    let own: Vec<_> = mountinfo(&out.stdout)
+        .into_iter()
+        .filter(|m| m.point.starts_with("/sys/fs/cgroup"))
+        .collect();
+    assert!(!own.is_empty(), "{out}");
+    for mount in &own {
+        for option in ["nosuid", "noexec", "nodev", "ro"] {
+            assert!(
+                mount.has(option),
+                "{} should be {option}: {:?}",
+                mount.point,
+                mount.options
+            );
+        }
+    }
+    let file = if own[0].fstype == "cgroup2" {
+        "/sys/fs/cgroup/pids.max"
+    } else {
+        "/sys/fs/cgroup/pids/pids.max"
+    };
+    c.edit(|config| config["process"]["args"] = json!(["cat", file]));
+    c.run().ok().prints("23");
+}
+
+/// Where a container's program can make a cgroup below its own, if the mount is writable.
+fn inner_cgroup() -> &'static str {
+    if fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false) {
+        "/sys/fs/cgroup/inner"
+    } else {
+        "/sys/fs/cgroup/pids/inner"
+    }
+}
+
+#[test]
+fn the_cgroup_mount_may_be_writable() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script_with("", |config| {
+        for mount in config["mounts"].as_array_mut().expect("mounts") {
+            if mount["type"] == "cgroup" {
+                mount["options"] = json!(["nosuid", "noexec", "nodev", "relatime", "rw"]);
+            }
+        }
+    });
+    if controller(&c, "pids").is_none() {
+        return;
+    }
+    let inside = inner_cgroup();
+    let script = format!("mkdir {inside} && ls -d {inside} && rmdir {inside}");
+    c.edit(|config| config["process"]["args"] = json!(["sh", "-c", script]));
+    c.run().ok().prints(inside);
+    test.nothing_left();
+}
+
+#[test]
+fn cgroups_that_the_program_has_made_are_removed_with_it() {
+    let Some(test) = Test::new() else { return };
+    let inside = inner_cgroup();
+    let c = test.script_with(&format!("mkdir -p {inside}/deeper; sleep 1000 & exit 0"), |config| {
+        for mount in config["mounts"].as_array_mut().expect("mounts") {
+            if mount["type"] == "cgroup" {
+                mount["options"] = json!(["nosuid", "noexec", "nodev", "relatime", "rw"]);
+            }
+        }
+    });
+    if controller(&c, "pids").is_none() {
+        return;
+    }
+    c.run().ok();
+    test.nothing_left();
+}

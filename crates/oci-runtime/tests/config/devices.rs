@@ -1,0 +1,125 @@
+//! Device nodes and links in /dev.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use serde_json::json;
+
+use super::inside::push;
+use crate::common::Test;
+
+#[test]
+fn the_default_devices() {
+    let Some(test) = Test::new() else { return };
+    let names = "null zero full random urandom tty";
+    let c = test.script(&format!(
+        "cd /dev; for d in {names}; do stat -c '%n %F %a %t:%T %u:%g' $d; done"
+    ));
+    let expected = "null character special file 666 1:3 0:0\nzero character special file 666 1:5 0:0\n\
+                    full character special file 666 1:7 0:0\nrandom character special file 666 1:8 0:0\n\
+                    urandom character special file 666 1:9 0:0\ntty character special file 666 5:0 0:0";
+    c.run().ok().prints(expected);
+}
+
+#[test]
+fn the_default_devices_work() {
+    let Some(test) = Test::new() else { return };
+    let script = "echo x >/dev/null && head -c 4 /dev/zero | wc -c && head -c 4 /dev/urandom | wc -c && \
+                  head -c 4 /dev/random | wc -c; echo x 2>/dev/null >/dev/full || echo full; ls /dev/pts; \
+                  stat -c %a:%t:%T -L /dev/ptmx";
+    test.script(script).run().ok().prints("4\n4\n4\nfull\nptmx\n666:5:2");
+}
+
+#[test]
+fn the_default_links() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("for l in fd stdin stdout stderr ptmx core; do echo $l $(readlink /dev/$l); done");
+    let core = if fs::exists("/proc/kcore").unwrap_or(false) {
+        "core /proc/kcore"
+    } else {
+        "core"
+    };
+    let links =
+        "fd /proc/self/fd\nstdin /proc/self/fd/0\nstdout /proc/self/fd/1\nstderr /proc/self/fd/2\nptmx pts/ptmx";
+    c.run().ok().prints(&format!("{links}\n{core}"));
+}
+
+#[test]
+fn nothing_else_is_in_dev() {
+    let Some(test) = Test::new() else { return };
+    let out = test.container(&["ls", "/dev"]).run().ok();
+    let known = [
+        "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
+        "urandom", "zero",
+    ];
+    let found: Vec<&str> = out.stdout.lines().filter(|l| *l != "core").collect();
+    let known: Vec<&str> = known.into_iter().filter(|l| *l != "core").collect();
+    assert_eq!(found, known, "{out}");
+}
+
+#[test]
+fn further_devices() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("cd /dev; stat -c '%n %F %a %t:%T %u:%g' fuse block dir/char pipe default; umask");
+    c.edit(|config| {
+        for device in [
+            json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 384, "uid": 11, "gid": 12 }),
+            json!({ "path": "/dev/block", "type": "b", "major": 7, "minor": 300, "fileMode": 438, "uid": 0, "gid": 6 }),
+            json!({ "path": "/dev/dir/char", "type": "u", "major": 1, "minor": 3, "fileMode": 511 }),
+            json!({ "path": "/dev/pipe", "type": "p", "fileMode": 420, "uid": 1, "gid": 1 }),
+            json!({ "path": "/dev/default", "type": "c", "major": 1, "minor": 5, "fileMode": 438 }),
+        ] {
+            push(config, "/linux/devices", device);
+        }
+    });
+    let expected = "fuse character special file 600 a:e5 11:12\nblock block special file 666 7:12c 0:6\n\
+                    dir/char character special file 777 1:3 0:0\npipe fifo 644 0:0 1:1\n\
+                    default character special file 666 1:5 0:0\n0022";
+    c.run().ok().prints(expected);
+}
+
+#[test]
+fn a_device_may_replace_a_default_one() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("stat -c '%a %t:%T %u' /dev/null; echo x >/dev/null && echo wrote");
+    c.edit(|config| {
+        let device =
+            json!({ "path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 438, "uid": 7, "gid": 0 });
+        push(config, "/linux/devices", device);
+        let rule = json!({ "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" });
+        push(config, "/linux/resources/devices", rule);
+    });
+    c.run().ok().prints("666 1:3 7\nwrote");
+}
+
+#[test]
+fn devices_are_made_where_dev_is_part_of_the_image() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("echo x >/dev/null && echo wrote");
+    c.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        mounts.retain(|m| !m["destination"].as_str().expect("destination").starts_with("/dev"));
+    });
+    c.run().ok().prints("wrote");
+    let null = fs::metadata(c.rootfs().join("dev/null")).expect("the device in the root filesystem");
+    assert!(null.file_type().is_char_device());
+    assert_eq!(null.rdev(), fs::metadata("/dev/null").expect("/dev/null").rdev());
+    // A second container on the same root filesystem finds them there.
+    c.run().ok().prints("wrote");
+}
+
+#[test]
+fn impossible_devices_are_refused() {
+    let Some(test) = Test::new() else { return };
+    for device in [
+        json!({ "path": "/dev/x", "type": "q", "major": 1, "minor": 3 }),
+        json!({ "path": "/dev/x", "type": "", "major": 1, "minor": 3 }),
+        // runc differs: it takes a device without a path and makes none.
+        json!({ "type": "c", "major": 1, "minor": 3 }),
+    ] {
+        let c = test.script_with("true", |config| push(config, "/linux/devices", device));
+        let out = c.create().exits(1);
+        assert!(!out.stderr.is_empty(), "should have said something: {out}");
+        test.nothing_left();
+    }
+}

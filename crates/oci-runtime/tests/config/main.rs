@@ -1,0 +1,17 @@
+//! config.json, field by field: what a container asks for is what its program finds.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cgroups;
+mod devices;
+mod hooks;
+mod identity;
+mod inside;
+mod mounts;
+mod mounts_host;
+mod namespaces;
+mod paths;
+mod process;
+mod seccomp;
+mod userns;

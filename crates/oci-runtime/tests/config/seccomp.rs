@@ -1,0 +1,270 @@
+//! System call filters.
+
+use serde_json::{Value, json};
+
+use super::inside::field;
+use crate::common::{Container, Test};
+
+/// The filter's architectures on this machine.
+fn architectures() -> Value {
+    if cfg!(target_arch = "x86_64") {
+        json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"])
+    } else {
+        json!(["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"])
+    }
+}
+
+/// A shell script under a filter that allows everything but what `rules` say.
+fn filtered<'t>(test: &'t Test, script: &str, rules: Value) -> Container<'t> {
+    test.script_with(script, |config| {
+        config["root"]["readonly"] = json!(false);
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "architectures": architectures(), "syscalls": rules,
+        });
+    })
+}
+
+#[test]
+fn a_call_that_is_refused() {
+    let Some(test) = Test::new() else { return };
+    let rule = |extra: Value| {
+        let mut rule = json!({ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" });
+        rule.as_object_mut()
+            .expect("rule")
+            .extend(extra.as_object().expect("extra").clone());
+        json!([rule])
+    };
+    let script = "mkdir /tmp/d; grep -E '^Seccomp:' /proc/self/status | xargs";
+    let out = filtered(&test, script, rule(json!({}))).run().ok();
+    assert!(
+        out.stderr.contains("Operation not permitted"),
+        "EPERM is the default: {out}"
+    );
+    assert_eq!(out.stdout, "Seccomp: 2\n");
+    let out = filtered(&test, script, rule(json!({ "errnoRet": 38 }))).run().ok();
+    assert!(out.stderr.contains("Function not implemented"), "{out}");
+    let out = filtered(&test, script, rule(json!({ "errnoRet": 0 }))).run().ok();
+    assert_eq!(out.stderr, "", "the call seems to succeed: {out}");
+}
+
+#[test]
+fn the_default_action() {
+    let Some(test) = Test::new() else { return };
+    // All that the runtime and a shell need is allowed by its absence from this short list of what is not.
+    let c = filtered(&test, "mkdir /tmp/d || echo refused", json!([]));
+    c.edit(|config| {
+        config["linux"]["seccomp"]["syscalls"] = json!([
+            { "names": ["mkdir", "mkdirat", "nosuchcall"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1 },
+        ]);
+    });
+    c.run().ok().prints("refused");
+}
+
+#[test]
+fn an_allow_list() {
+    let Some(test) = Test::new() else { return };
+    // `mkdir` is missing from it; defaultErrnoRet says what it gets.
+    let names = [
+        "access",
+        "arch_prctl",
+        "brk",
+        "capget",
+        "capset",
+        "chdir",
+        "close",
+        "close_range",
+        "clone",
+        "dup",
+        "dup2",
+        "dup3",
+        "epoll_create1",
+        "epoll_ctl",
+        "epoll_pwait",
+        "execve",
+        "execveat",
+        "exit",
+        "exit_group",
+        "faccessat",
+        "faccessat2",
+        "fchdir",
+        "fcntl",
+        "fstat",
+        "fstatfs",
+        "futex",
+        "getcwd",
+        "getdents64",
+        "getegid",
+        "geteuid",
+        "getgid",
+        "getpgrp",
+        "getpid",
+        "getppid",
+        "getrandom",
+        "getrlimit",
+        "gettid",
+        "gettimeofday",
+        "getuid",
+        "ioctl",
+        "lseek",
+        "madvise",
+        "mmap",
+        "mprotect",
+        "munmap",
+        "nanosleep",
+        "newfstatat",
+        "open",
+        "openat",
+        "openat2",
+        "poll",
+        "ppoll",
+        "prctl",
+        "pread64",
+        "prlimit64",
+        "read",
+        "readlink",
+        "readlinkat",
+        "recvfrom",
+        "recvmsg",
+        "rseq",
+        "rt_sigaction",
+        "rt_sigprocmask",
+        "rt_sigreturn",
+        "sched_getaffinity",
+        "sched_yield",
+        "sendmsg",
+        "sendto",
+        "set_robust_list",
+        "set_tid_address",
+        "setgid",
+        "setgroups",
+        "setresgid",
+        "setresuid",
+        "setsid",
+        "setuid",
+        "sigaltstack",
+        "stat",
+        "statfs",
+        "statx",
+        "tgkill",
+        "umask",
+        "uname",
+        "vfork",
+        "wait4",
+        "waitid",
+        "write",
+        "writev",
+    ];
+    let c = filtered(&test, "mkdir /tmp/d", json!([]));
+    c.edit(|config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 28, "architectures": architectures(),
+            "syscalls": [{ "names": names.to_vec(), "action": "SCMP_ACT_ALLOW" }],
+        });
+    });
+    let out = c.run().exits(1);
+    assert!(out.stderr.contains("No space left on device"), "errno 28: {out}");
+    // With privileges to gain the filter is loaded earlier; it must not hinder the runtime itself.
+    c.edit(|config| {
+        config["process"]["noNewPrivileges"] = json!(false);
+        config["process"]["args"] = json!(["echo", "through"]);
+    });
+    c.run().ok().prints("through");
+}
+
+#[test]
+fn a_call_that_kills() {
+    let Some(test) = Test::new() else { return };
+    for action in ["SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL", "SCMP_ACT_TRAP"] {
+        let c = filtered(&test, "", json!([{ "names": ["mkdir", "mkdirat"], "action": action }]));
+        c.edit(|config| config["process"]["args"] = json!(["mkdir", "/tmp/d"]));
+        c.run().exits(128 + 31);
+        assert!(!c.rootfs().join("tmp/d").exists());
+        test.nothing_left();
+    }
+}
+
+#[test]
+fn rules_with_arguments() {
+    let Some(test) = Test::new() else { return };
+    // mkdir(path, 0700) is refused, with any other mode it is not.
+    let rules = json!([
+        { "names": ["mkdir"], "action": "SCMP_ACT_ERRNO",
+          "args": [{ "index": 1, "value": 0o700, "op": "SCMP_CMP_EQ" }] },
+        { "names": ["mkdirat"], "action": "SCMP_ACT_ERRNO",
+          "args": [{ "index": 2, "value": 0o700, "op": "SCMP_CMP_EQ" }] },
+    ]);
+    let script = "umask 0; mkdir -m 711 /tmp/a && echo a; mkdir /tmp/b && echo b; chmod 755 /tmp/b; \
+                  mkdir -m 700 /tmp/c 2>/dev/null || echo refused";
+    let c = filtered(&test, script, rules);
+    let out = c.run().ok();
+    assert!(out.stdout.starts_with("a\nb\n"), "{out}");
+    let masked = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO",
+        "args": [{ "index": 5, "value": 0, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" }] }]);
+    let c = filtered(&test, "mkdir /tmp/a || echo refused", masked);
+    c.run().ok().prints("refused");
+}
+
+#[test]
+fn the_runtime_needs_nothing_of_the_filter_but_the_exec() {
+    let Some(test) = Test::new() else { return };
+    // A profile that refuses getcwd must not refuse the container.
+    let rules = json!([{ "names": ["getcwd", "chdir", "fchdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" }]);
+    for no_new_privileges in [true, false] {
+        let c = filtered(&test, "echo through", rules.clone());
+        c.edit(|config| config["process"]["noNewPrivileges"] = json!(no_new_privileges));
+        // runc differs: it asks for its working directory after it has loaded the filter.
+        let out = c.run().ok();
+        assert_eq!(out.stdout, "through\n", "{out}");
+    }
+}
+
+#[test]
+fn false_is_not_true() {
+    let Some(test) = Test::new() else { return };
+    // A user without any privilege, and `noNewPrivileges: false` written out.
+    let c = filtered(
+        &test,
+        "cat /proc/self/status",
+        json!([{ "names": ["mkdir"], "action": "SCMP_ACT_ERRNO" }]),
+    );
+    c.edit(|config| {
+        config["process"]["noNewPrivileges"] = json!(false);
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+    });
+    let out = c.run().ok();
+    assert_eq!(field(&out.stdout, "NoNewPrivs"), "0");
+    assert_eq!(field(&out.stdout, "Seccomp"), "2");
+}
+
+#[test]
+fn filters_that_cannot_be() {
+    let Some(test) = Test::new() else { return };
+    let refused = |what: &str, seccomp: Value| {
+        let c = test.script_with("true", |config| config["linux"]["seccomp"] = seccomp);
+        let out = c.create();
+        assert_eq!(out.code(), 1, "{what}: {out}");
+        assert!(!out.stderr.is_empty(), "{what}: {out}");
+        test.nothing_left();
+    };
+    refused("an unknown action", json!({ "defaultAction": "SCMP_ACT_PRAY" }));
+    refused(
+        "an unknown architecture",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_PDP11"],
+        "syscalls": [{ "names": ["mkdir"], "action": "SCMP_ACT_ERRNO" }] }),
+    );
+    refused(
+        "an unknown operator",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        { "names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": [{ "index": 0, "value": 1, "op": "SCMP_CMP_MAYBE" }] }] }),
+    );
+    refused(
+        "a seventh argument",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        { "names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": [{ "index": 6, "value": 1, "op": "SCMP_CMP_EQ" }] }] }),
+    );
+    refused(
+        "an unknown flag",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_MAGIC"],
+        "syscalls": [{ "names": ["mkdir"], "action": "SCMP_ACT_ERRNO" }] }),
+    );
+}
