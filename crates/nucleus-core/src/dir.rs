@@ -137,6 +137,18 @@ impl ContainerDir {
         }
     }
 
+    /// Whether anything has the name of the state file.
+    pub(crate) fn has_state(&self) -> Result<bool> {
+        match rustix::fs::statat(self.dirfd(), STATE_FILE, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(Error::ReadState {
+                path: self.path_of(STATE_FILE),
+                source: errno.into(),
+            }),
+        }
+    }
+
     /// Removes the directory and the files in it; that it is gone already is no error.
     ///
     /// The caller holds the lock and has undone everything else that the container consists of. Directories in it

@@ -106,9 +106,13 @@ impl Reservation {
                 });
             }
         }
-        // Until the lock is ours, a `delete --force` may come in between; then there is nothing left to undo.
+        // Until the lock is ours, a `delete --force` may come in between: then there is nothing left to undo, or there
+        // is the directory of the next one who took the id, which has a state by the time that we have its lock.
         let dir = ContainerDir::open(root, id)?;
         let lock = dir.lock()?;
+        if dir.has_state()? {
+            return Err(Error::Exists { id: id.clone() });
+        }
         Ok(Self {
             dir,
             _lock: lock,

@@ -12,10 +12,15 @@ fn s14_w15_runcs_characters_are_allowed() {
 
 #[test]
 fn s14_nothing_that_could_leave_the_directory_is_an_id() {
-    for id in ["", ".", "..", "../x", "a/b", "/", ".hidden", "a b", "a\0b", "a\nb", "é", "%2f", "a:b", "~"] {
+    for id in [
+        "", ".", "..", "../x", "a/b", "/", ".hidden", "a b", "a\0b", "a\nb", "é", "%2f", "a:b", "~",
+    ] {
         let error = ContainerId::parse(id).unwrap_err().to_string();
         assert!(id.is_empty() || error.contains(&format!("{id:?}")), "{error}");
-        assert!(error.contains("container i") || error.contains("container I"), "{error}");
+        assert!(
+            error.contains("container i") || error.contains("container I"),
+            "{error}"
+        );
     }
 }
 
@@ -30,7 +35,10 @@ fn w15_the_length_has_an_end() {
 
 #[test]
 fn w12_the_empty_id_is_an_error_of_its_own() {
-    assert_eq!(ContainerId::parse("").unwrap_err().to_string(), "container id cannot be empty");
+    assert_eq!(
+        ContainerId::parse("").unwrap_err().to_string(),
+        "container id cannot be empty"
+    );
 }
 
 #[test]

@@ -56,7 +56,11 @@ fn handles_are_supported(identity: &ProcessIdentity) -> bool {
 fn w4_a_living_process_is_found_by_handle_and_by_start_time() {
     let sleeper = Sleeper::new();
     let identity = sleeper.identity();
-    for identity in [without_handle(&identity), forged(&identity, "start_ticks", Value::Null), identity] {
+    for identity in [
+        without_handle(&identity),
+        forged(&identity, "start_ticks", Value::Null),
+        identity,
+    ] {
         if handles_are_supported(&identity) || identity == without_handle(&identity) {
             let process = identity.open().unwrap().unwrap();
             assert_eq!(process.pid(), sleeper.pid());
@@ -96,8 +100,15 @@ fn s5_a_reaped_process_is_dead_and_cannot_be_signalled() {
 fn w4_a_pid_with_another_start_time_is_another_process() {
     let mut sleeper = Sleeper::new();
     let identity = without_handle(&sleeper.identity());
-    let ticks = serde_json::to_value(&identity).unwrap()["start_ticks"].as_u64().unwrap();
-    assert!(forged(&identity, "start_ticks", json!(ticks - 1)).open().unwrap().is_none());
+    let ticks = serde_json::to_value(&identity).unwrap()["start_ticks"]
+        .as_u64()
+        .unwrap();
+    assert!(
+        forged(&identity, "start_ticks", json!(ticks - 1))
+            .open()
+            .unwrap()
+            .is_none()
+    );
     assert!(forged(&identity, "start_ticks", json!(0)).open().unwrap().is_none());
     assert!(sleeper.lives());
 }
@@ -121,7 +132,11 @@ fn w4_the_handle_of_a_dead_process_never_leads_to_the_one_that_has_its_pid() {
         let mut living = Sleeper::new();
         let now = serde_json::to_value(living.identity()).unwrap();
         // All but the handle says that it is the living one.
-        let forged = forged(&forged(&identity, "pid", now["pid"].clone()), "start_ticks", now["start_ticks"].clone());
+        let forged = forged(
+            &forged(&identity, "pid", now["pid"].clone()),
+            "start_ticks",
+            now["start_ticks"].clone(),
+        );
         assert!(forged.open().unwrap().is_none());
         assert!(living.lives());
     }
@@ -153,13 +168,23 @@ fn w6_a_handle_that_leads_nowhere_in_another_pid_namespace_is_an_error() {
 #[test]
 fn w10_pids_that_mean_groups_or_the_hosts_init_are_refused() {
     let identity = serde_json::to_value(Sleeper::new().identity()).unwrap();
-    for pid in [json!(0), json!(-1), json!(4294967295u64), json!(i64::MIN), json!("7"), Value::Null] {
+    for pid in [
+        json!(0),
+        json!(-1),
+        json!(4294967295u64),
+        json!(i64::MIN),
+        json!("7"),
+        Value::Null,
+    ] {
         let mut forged = identity.clone();
         forged["pid"] = pid.clone();
         assert!(serde_json::from_value::<ProcessIdentity>(forged).is_err(), "{pid}");
     }
     let init = pidfd_open(Pid::INIT, PidfdFlags::empty()).unwrap();
-    assert!(matches!(ProcessIdentity::of(Pid::INIT, &init), Err(Error::ReservedPid { pid: 1 })));
+    assert!(matches!(
+        ProcessIdentity::of(Pid::INIT, &init),
+        Err(Error::ReservedPid { pid: 1 })
+    ));
 }
 
 #[test]
@@ -180,7 +205,10 @@ fn w6_an_identity_of_nothing_is_an_error() {
     let pid = Pid::from_child(&child);
     child.wait().unwrap();
     let not_a_process = std::fs::File::open("/dev/null").unwrap();
-    assert!(matches!(ProcessIdentity::of(pid, &not_a_process), Err(Error::Identify { .. })));
+    assert!(matches!(
+        ProcessIdentity::of(pid, &not_a_process),
+        Err(Error::Identify { .. })
+    ));
 }
 
 #[test]
@@ -235,7 +263,12 @@ fn identities_survive_being_written() {
 fn w5_the_boot_id_is_the_kernels() {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     assert_eq!(BootId::current().unwrap().to_string(), text.trim());
-    for bad in ["", "12", "zz000000-1111-4222-8333-444444444444", "00000000-1111-4222-8333-4444444444445"] {
+    for bad in [
+        "",
+        "12",
+        "zz000000-1111-4222-8333-444444444444",
+        "00000000-1111-4222-8333-4444444444445",
+    ] {
         assert!(BootId::try_from(bad.to_owned()).is_err(), "{bad}");
     }
 }
@@ -282,7 +315,10 @@ fn w4_a_pid_that_is_really_used_again_is_never_opened() {
         .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "inside_a_pid_namespace", "--nocapture", "--test-threads=1"])
-        .env("NUCLEUS_TEST_OUTSIDE", serde_json::to_string(&outside.identity()).unwrap())
+        .env(
+            "NUCLEUS_TEST_OUTSIDE",
+            serde_json::to_string(&outside.identity()).unwrap(),
+        )
         .output();
     let Ok(output) = output else {
         return eprintln!("skipped: there is no unshare(1)");
@@ -291,5 +327,8 @@ fn w4_a_pid_that_is_really_used_again_is_never_opened() {
     if text.contains("Operation not permitted") {
         return eprintln!("skipped: no PID namespace may be made here");
     }
-    assert!(output.status.success() && text.contains("a pid was used again"), "{text}");
+    assert!(
+        output.status.success() && text.contains("a pid was used again"),
+        "{text}"
+    );
 }

@@ -19,19 +19,56 @@ fn w3_a_phase_of_a_newer_version_is_kept_and_derived_from() {
     let phase: Phase = serde_json::from_str("\"hibernating\"").unwrap();
     assert_eq!(phase, Phase::Other("hibernating".to_owned()));
     assert_eq!(serde_json::to_string(&phase).unwrap(), "\"hibernating\"");
-    let seen = Observed { creator_alive: false, init_alive: true, fifo_present: false, frozen: false };
+    let seen = Observed {
+        creator_alive: false,
+        init_alive: true,
+        fifo_present: false,
+        frozen: false,
+    };
     assert_eq!(derive(&phase, seen), Status::Running);
-    assert_eq!(derive(&phase, Observed { init_alive: false, ..seen }), Status::Stopped);
+    assert_eq!(
+        derive(
+            &phase,
+            Observed {
+                init_alive: false,
+                ..seen
+            }
+        ),
+        Status::Stopped
+    );
 }
 
 #[test]
 fn w2_a_creation_that_was_cut_off_is_stopped_and_can_be_deleted() {
-    let seen = Observed { creator_alive: false, init_alive: false, fifo_present: true, frozen: false };
+    let seen = Observed {
+        creator_alive: false,
+        init_alive: false,
+        fifo_present: true,
+        frozen: false,
+    };
     let status = derive(&Phase::Creating, seen);
     assert_eq!(status, Status::Stopped);
     assert_eq!(status.check(Operation::Delete), Ok(Next::Gone));
-    assert_eq!(derive(&Phase::Creating, Observed { creator_alive: true, ..seen }), Status::Creating);
-    assert_eq!(derive(&Phase::Creating, Observed { init_alive: true, ..seen }), Status::Creating);
+    assert_eq!(
+        derive(
+            &Phase::Creating,
+            Observed {
+                creator_alive: true,
+                ..seen
+            }
+        ),
+        Status::Creating
+    );
+    assert_eq!(
+        derive(
+            &Phase::Creating,
+            Observed {
+                init_alive: true,
+                ..seen
+            }
+        ),
+        Status::Creating
+    );
 }
 
 #[test]
@@ -69,11 +106,26 @@ fn w28_refusals_have_the_texts_that_engines_match() {
     assert_eq!(text(Status::Stopped, Operation::Kill), "container not running");
     assert_eq!(text(Status::Stopped, Operation::Pause), "container not running");
     assert_eq!(text(Status::Running, Operation::Resume), "container not paused");
-    assert_eq!(text(Status::Stopped, Operation::Exec), "cannot exec in a stopped container");
-    assert_eq!(text(Status::Stopped, Operation::Start), "cannot start a container that has stopped");
-    assert_eq!(text(Status::Running, Operation::Start), "cannot start an already running container");
-    assert_eq!(text(Status::Paused, Operation::Start), "cannot start a container in the paused state");
-    assert_eq!(text(Status::Running, Operation::Delete), "cannot delete container that is not stopped: running");
+    assert_eq!(
+        text(Status::Stopped, Operation::Exec),
+        "cannot exec in a stopped container"
+    );
+    assert_eq!(
+        text(Status::Stopped, Operation::Start),
+        "cannot start a container that has stopped"
+    );
+    assert_eq!(
+        text(Status::Running, Operation::Start),
+        "cannot start an already running container"
+    );
+    assert_eq!(
+        text(Status::Paused, Operation::Start),
+        "cannot start a container in the paused state"
+    );
+    assert_eq!(
+        text(Status::Running, Operation::Delete),
+        "cannot delete container that is not stopped: running"
+    );
     assert_eq!(
         text(Status::Paused, Operation::Exec),
         "cannot exec in a paused container (use --ignore-paused to override)"
@@ -98,7 +150,11 @@ fn observations() -> impl Strategy<Value = Observed> {
 }
 
 fn phases() -> impl Strategy<Value = Phase> {
-    prop_oneof![Just(Phase::Creating), Just(Phase::Created), "[a-z]{1,12}".prop_map(Phase::from)]
+    prop_oneof![
+        Just(Phase::Creating),
+        Just(Phase::Created),
+        "[a-z]{1,12}".prop_map(Phase::from)
+    ]
 }
 
 proptest! {
