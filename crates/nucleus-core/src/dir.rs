@@ -14,6 +14,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::errno::ErrnoText;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
 use crate::state::ContainerState;
@@ -84,56 +85,73 @@ impl ContainerDir {
     /// [`Error::Incomplete`] without a state file, [`Error::ParseState`] and [`Error::CorruptState`] for one that this
     /// program cannot have written, [`Error::ReadState`].
     pub fn load(&self) -> Result<ContainerState> {
-        let failed = |errno: Errno| Error::ReadState {
+        let (file, size) = self.open_state()?;
+        let mut bytes = Vec::with_capacity(size as usize + 1);
+        let read = file.take(MAX_STATE_BYTES).read_to_end(&mut bytes);
+        read.map_err(|error| self.unreadable((&error).into()))?;
+        let state: ContainerState = serde_json::from_slice(&bytes).map_err(|source| Error::ParseState {
             path: self.path_of(STATE_FILE),
-            source: errno.into(),
-        };
-        let corrupt = |what: String| Error::CorruptState {
-            path: self.path_of(STATE_FILE),
-            what,
-        };
+            source,
+        })?;
+        if state.id != self.0.id {
+            return Err(self.corrupt(&format!("it is the state of container {}", state.id)));
+        }
+        match &state.init {
+            Some(init) if init.pid().is_init() => Err(self.corrupt("its init has pid 1")),
+            _ => Ok(state),
+        }
+    }
+
+    /// The state file and its size, which is at most [`MAX_STATE_BYTES`].
+    fn open_state(&self) -> Result<(File, u64)> {
+        let failed = |errno: Errno| self.unreadable(errno.into());
         // NONBLOCK: a FIFO in the place of the file must not hold us up.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = match rustix::fs::openat(self.dirfd(), STATE_FILE, flags, Mode::empty()) {
             Ok(fd) => fd,
             // The directory itself may be gone by now.
             Err(Errno::NOENT) => {
+                let id = self.0.id.clone();
                 return match self.is_current().map_err(failed)? {
-                    true => Err(Error::Incomplete { id: self.0.id.clone() }),
-                    false => Err(Error::NotFound { id: self.0.id.clone() }),
+                    true => Err(Error::Incomplete { id }),
+                    false => Err(Error::NotFound { id }),
                 };
             }
-            Err(Errno::LOOP) => return Err(corrupt("it is a symbolic link".to_owned())),
+            Err(Errno::LOOP) => return Err(self.corrupt("it is a symbolic link")),
             // What opening a socket gives.
-            Err(Errno::NXIO) => return Err(corrupt("it is not a regular file".to_owned())),
+            Err(Errno::NXIO) => return Err(self.corrupt("it is not a regular file")),
             Err(errno) => return Err(failed(errno)),
         };
         let stat = rustix::fs::fstat(&fd).map_err(failed)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(corrupt("it is not a regular file".to_owned()));
+            return Err(self.corrupt("it is not a regular file"));
         }
-        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-        if size > MAX_STATE_BYTES {
-            return Err(corrupt(format!(
-                "{size} bytes are too many, at most {MAX_STATE_BYTES} are read"
-            )));
+        match u64::try_from(stat.st_size) {
+            Ok(size) if size <= MAX_STATE_BYTES => Ok((fd.into(), size)),
+            _ => Err(self.corrupt(&format!("it has more than {MAX_STATE_BYTES} bytes"))),
         }
-        let mut bytes = Vec::with_capacity(size as usize + 1);
-        let read = File::from(fd).take(MAX_STATE_BYTES).read_to_end(&mut bytes);
-        read.map_err(|error| Error::ReadState {
-            path: self.path_of(STATE_FILE),
-            source: (&error).into(),
-        })?;
-        let state: ContainerState = serde_json::from_slice(&bytes).map_err(|source| Error::ParseState {
+    }
+
+    fn unreadable(&self, source: ErrnoText) -> Error {
+        Error::ReadState {
             path: self.path_of(STATE_FILE),
             source,
-        })?;
-        if state.id != self.0.id {
-            return Err(corrupt(format!("it is the state of container {}", state.id)));
         }
-        match &state.init {
-            Some(init) if init.pid().is_init() => Err(corrupt("its init has pid 1".to_owned())),
-            _ => Ok(state),
+    }
+
+    fn corrupt(&self, what: &str) -> Error {
+        Error::CorruptState {
+            path: self.path_of(STATE_FILE),
+            what: what.to_owned(),
+        }
+    }
+
+    /// Whether anything has the name of the state file.
+    pub(crate) fn has_state(&self) -> Result<bool> {
+        match rustix::fs::statat(self.dirfd(), STATE_FILE, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.unreadable(errno.into())),
         }
     }
 

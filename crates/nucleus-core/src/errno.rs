@@ -43,3 +43,34 @@ pub fn reason(error: &io::Error) -> String {
     }
     text.to_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ErrnoText, reason};
+    use rustix::io::Errno;
+    use std::io;
+
+    #[test]
+    fn w28_reasons_are_what_engines_match() {
+        let texts = [
+            (Errno::NOENT, "no such file or directory"),
+            (Errno::ACCESS, "permission denied"),
+            (Errno::PERM, "operation not permitted"),
+            (Errno::NOTDIR, "not a directory"),
+            (Errno::ISDIR, "is a directory"),
+            (Errno::SRCH, "no such process"),
+            (Errno::IO, "input/output error"),
+        ];
+        for (errno, text) in texts {
+            assert_eq!(ErrnoText(errno).to_string(), text);
+            assert_eq!(reason(&io::Error::from(errno)), text);
+        }
+    }
+
+    #[test]
+    fn errors_without_a_number_keep_their_words() {
+        let error = io::Error::other("Odd (os error of mine)");
+        assert_eq!(reason(&error), "odd (os error of mine)");
+        assert_eq!(ErrnoText::from(&error), ErrnoText(Errno::IO));
+    }
+}

@@ -5,7 +5,8 @@
 //! start time and boot id agree. The rule: `None` is only said of a process that is known to be dead; whatever leaves
 //! a doubt is an error, because "dead" leads to removal.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nucleus_sys::pidfs::Handle;
 use rustix::io::Errno;
@@ -140,8 +141,8 @@ impl ProcessIdentity {
         }
     }
 
-    fn unless_exited(&self, pidfd: std::os::fd::OwnedFd) -> Result<Option<Process>> {
-        match has_exited(pidfd.as_fd(), Some(std::time::Duration::ZERO)) {
+    fn unless_exited(&self, pidfd: OwnedFd) -> Result<Option<Process>> {
+        match has_exited(pidfd.as_fd(), Some(Duration::ZERO)) {
             Ok(true) => Ok(None),
             Ok(false) => Ok(Some(Process::new(self.pid, pidfd))),
             Err(errno) => Err(self.doubt(ErrnoText(errno))),

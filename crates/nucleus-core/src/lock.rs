@@ -106,9 +106,16 @@ impl Reservation {
                 });
             }
         }
-        // Until the lock is ours, a `delete --force` may come in between; then there is nothing left to undo.
-        let dir = ContainerDir::open(root, id)?;
+        Self::take(ContainerDir::open(root, id)?)
+    }
+
+    /// Until the lock is ours, a `delete --force` may come in between. Then there is nothing left to undo, or there is
+    /// the directory of the next one who took the id, which has a state by the time that we have its lock.
+    fn take(dir: ContainerDir) -> Result<Self> {
         let lock = dir.lock()?;
+        if dir.has_state()? {
+            return Err(Error::Exists { id: dir.id().clone() });
+        }
         Ok(Self {
             dir,
             _lock: lock,
@@ -139,5 +146,23 @@ impl Drop for Reservation {
         if let Err(error) = self.dir.remove() {
             tracing::warn!(id = %self.dir.id(), "cannot undo the reservation: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{ContainerId, ContainerState, Error, Reservation, Store};
+
+    #[test]
+    fn w16_a_reservation_does_not_take_over_what_another_has_made_meanwhile() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(&scratch.path().join("root"), true).unwrap();
+        let id = ContainerId::parse("c").unwrap();
+        let other = store.reserve(&id).unwrap();
+        let mine = store.get(&id).unwrap();
+        other.save(&ContainerState::new(id.clone(), "/bundle".into())).unwrap();
+        other.commit();
+        assert!(matches!(Reservation::take(mine), Err(Error::Exists { .. })));
+        assert!(store.get(&id).unwrap().load().is_ok());
     }
 }

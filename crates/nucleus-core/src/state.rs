@@ -122,7 +122,7 @@ pub struct NamespaceRecord {
 pub struct HookRecord {
     /// The program, absolute.
     pub path: PathBuf,
-    /// Its arguments from argv[0] on.
+    /// Its arguments, the zeroth one included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Its whole environment.

@@ -106,3 +106,60 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     };
     check(result).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use rustix::fs::fstat;
+    use rustix::io::{Errno, FdFlags, fcntl_getfd};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::{Handle, send_signal};
+
+    #[test]
+    fn a_handle_leads_to_the_same_process_until_it_is_reaped() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        let handle = match Handle::of(&pidfd) {
+            // An older kernel.
+            Err(Errno::OPNOTSUPP) => None,
+            handle => Some(handle.unwrap()),
+        };
+        if let Some(handle) = handle {
+            match handle.open() {
+                Ok(opened) => {
+                    assert_ne!(opened.as_raw_fd(), pidfd.as_raw_fd());
+                    assert_eq!(fstat(&opened).unwrap().st_ino, fstat(&pidfd).unwrap().st_ino);
+                    assert!(fcntl_getfd(&opened).unwrap().contains(FdFlags::CLOEXEC));
+                }
+                Err(errno) => assert_eq!(errno, Errno::BADF),
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if let Some(handle) = handle {
+            assert!(matches!(handle.open(), Err(Errno::STALE | Errno::BADF)));
+        }
+    }
+
+    #[test]
+    fn other_files_have_no_process_handle() {
+        let file = std::fs::File::open("/proc/self/stat").unwrap();
+        assert!(Handle::of(&file).is_err());
+        assert!(Handle::of(std::fs::File::open("/").unwrap()).is_err());
+    }
+
+    #[test]
+    fn signals_go_by_number() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        send_signal(pidfd.as_fd(), 0).unwrap();
+        assert_eq!(send_signal(pidfd.as_fd(), 65), Err(Errno::INVAL));
+        send_signal(pidfd.as_fd(), 40).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(40));
+        assert_eq!(send_signal(pidfd.as_fd(), 0), Err(Errno::SRCH));
+    }
+}
