@@ -24,6 +24,8 @@ pub struct Cgroup {
     plan: Plan,
     /// In the order of `plan.directories`; `None` where a rootless run goes without.
     members: Vec<Option<Dir>>,
+    /// The v2 directory is new, see [`Cgroup::unified_dir`].
+    unified_is_new: bool,
     /// What was made, parents first.
     made: Vec<PathBuf>,
 }
@@ -38,6 +40,7 @@ impl Plan {
         let mut cgroup = Cgroup {
             members: Vec::with_capacity(self.directories.len()),
             made: Vec::with_capacity(self.directories.len()),
+            unified_is_new: false,
             plan: self,
         };
         for index in 0..cgroup.plan.directories.len() {
@@ -55,7 +58,7 @@ impl Cgroup {
         let made = self.made.len();
         match make_path(&directory.mount, &path, &mut self.made) {
             Ok(()) => {}
-            Err(Error::File { errno, .. }) if is_permission(errno) && self.plan.optional => return Ok(None),
+            Err(Error::File { errno, .. }) if is_permission(errno) && self.plan.can_lack(index) => return Ok(None),
             Err(Error::File { errno, path, .. }) if is_permission(errno) => {
                 return Err(self.refused(index, path, errno));
             }
@@ -63,12 +66,14 @@ impl Cgroup {
         }
         let dir = Dir::open(&path).map_err(Error::file("open", &path))?;
         if directory.version == Version::V1 && directory.controllers.iter().any(|name| name == "cpuset") {
-            cpuset::inherit(&directory.mount, &path)?;
+            cpuset::inherit(&self.made[made..])?;
         }
+        let new = self.made.len() > made;
         if directory.version == Version::V2 {
             delegate::enable(directory)?;
+            self.unified_is_new = new;
         }
-        if self.made.len() == made {
+        if !new {
             check_existing(directory, &dir)?;
         }
         Ok(Some(dir))
@@ -176,24 +181,26 @@ impl Cgroup {
         }
     }
 
-    /// The v2 directory, for `CLONE_INTO_CGROUP`; `None` on a host without v2.
+    /// The v2 directory, for `CLONE_INTO_CGROUP`; `None` on a host without v2, and for a directory that was there
+    /// before: that is joined through the [`Joiner`].
+    ///
+    /// Linux 6.12 and later kill a child at its birth when it is cloned into a cgroup whose `cgroup.kill` was written
+    /// more often than that of the parent's cgroup (kernel/cgroup/cgroup.c compares the `kill_seq` of the one with
+    /// that of the other). A new directory starts with none.
     pub fn unified_dir(&self) -> Option<BorrowedFd<'_>> {
-        self.member(|directory| directory.version == Version::V2)
-            .map(|dir| dir.fd.as_fd())
+        self.unified().filter(|_| self.unified_is_new).map(|dir| dir.fd.as_fd())
     }
 
-    /// What a process needs to move itself into the v1 hierarchies. Empty on a pure v2 host.
+    /// What a process needs to move itself into all hierarchies that [`Cgroup::unified_dir`] does not stand for.
     ///
     /// # Errors
-    /// When a `tasks` file cannot be opened.
+    /// When a `tasks` file (v1) or `cgroup.procs` (v2) cannot be opened.
     pub fn joiner(&self) -> Result<Joiner, Error> {
-        let v1 = self
-            .plan
-            .directories
-            .iter()
-            .zip(&self.members)
-            .filter(|(dir, _)| dir.version == Version::V1);
-        Joiner::open(v1.filter_map(|(_, member)| member.as_ref()))
+        let members = self.plan.directories.iter().zip(&self.members);
+        let v1 = members
+            .filter(|(dir, _)| dir.version == Version::V1)
+            .filter_map(|(_, member)| member.as_ref());
+        Joiner::open(v1, self.unified().filter(|_| !self.unified_is_new))
     }
 
     /// What later verbs need to find the cgroup again. No paths when the container runs without one.
@@ -207,13 +214,11 @@ impl Cgroup {
         self.made.clear();
     }
 
-    fn member(&self, test: impl Fn(&Directory) -> bool) -> Option<&Dir> {
-        self.plan
-            .directories
-            .iter()
-            .zip(&self.members)
-            .find(|(dir, _)| test(dir))
-            .and_then(|(_, dir)| dir.as_ref())
+    fn unified(&self) -> Option<&Dir> {
+        let members = self.plan.directories.iter().zip(&self.members);
+        members
+            .filter(|(dir, _)| dir.version == Version::V2)
+            .find_map(|(_, member)| member.as_ref())
     }
 }
 

@@ -13,7 +13,11 @@ use crate::record::{Record, check};
 
 /// How long a freeze may take: uninterruptible sleepers (a dead NFS server) never freeze.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the first attempt may take; each later one twice as long.
+const FIRST_WINDOW: Duration = Duration::from_millis(20);
 const LONGEST_SLEEP: Duration = Duration::from_millis(5);
+/// How long processes run between two attempts on v1.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// The file that freezes, and how to read it back.
 struct Freezer {
@@ -105,9 +109,12 @@ impl Freezer {
 
     fn freeze(&self) -> Result<(), Error> {
         let start = Instant::now();
-        let mut sleep = Duration::from_micros(50);
-        self.set(true)?;
-        while !self.has_settled()? {
+        let mut window = FIRST_WINDOW;
+        loop {
+            self.set(true)?;
+            if self.settles_within(window)? {
+                return Ok(());
+            }
             if start.elapsed() > PATIENCE {
                 self.set(false)?;
                 return Err(Error::Timeout {
@@ -117,17 +124,29 @@ impl Freezer {
                     hint: stuck(&self.dir.path),
                 });
             }
-            std::thread::sleep(sleep);
-            sleep = (sleep * 2).min(LONGEST_SLEEP);
+            window *= 2;
             if !self.unified {
-                // Whoever was born while the freezer walked the list is only found by another walk.
-                if sleep == LONGEST_SLEEP {
-                    self.set(false)?;
-                }
-                self.set(true)?;
+                // Whoever was born while the freezer walked its list is only found by another walk, and a moment of
+                // freedom lets those pass who would not stop where they were.
+                self.set(false)?;
+                std::thread::sleep(BREATH);
             }
         }
-        Ok(())
+    }
+
+    fn settles_within(&self, window: Duration) -> Result<bool, Error> {
+        let start = Instant::now();
+        let mut sleep = Duration::from_micros(50);
+        loop {
+            if self.has_settled()? {
+                return Ok(true);
+            }
+            if start.elapsed() > window {
+                return Ok(false);
+            }
+            std::thread::sleep(sleep);
+            sleep = (sleep * 2).min(LONGEST_SLEEP);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Moving processes into v1 hierarchies (v2 membership comes with `CLONE_INTO_CGROUP`).
+//! Moving processes into v1 hierarchies (v2 membership comes with `CLONE_INTO_CGROUP` where that works).
 //!
 //! A process that is its only thread moves itself by writing "0" to `tasks`: the kernel then skips
 //! cgroup_threadgroup_rwsem, whose write lock waits for an RCU grace period (kernel/cgroup/cgroup.c,
@@ -13,7 +13,7 @@ use rustix::process::Pid;
 use crate::dir::{Dir, write_value};
 use crate::error::Error;
 
-/// An open `tasks` file for each v1 hierarchy. Opened by the host side, whose credentials the kernel then checks, it
+/// An open `tasks` file for each v1 hierarchy, `cgroup.procs` for v2. Opened by the host side, whose credentials the kernel then checks, it
 /// can be used after a fork, also inside a new user or mount namespace.
 #[derive(Debug, Default)]
 pub struct Joiner {
@@ -21,15 +21,13 @@ pub struct Joiner {
 }
 
 impl Joiner {
-    pub(crate) fn open<'a>(dirs: impl Iterator<Item = &'a Dir>) -> Result<Joiner, Error> {
-        let open = |dir: &Dir| {
-            let path = dir.file("tasks");
-            match dir.writer("tasks") {
-                Ok(fd) => Ok((fd, path)),
-                Err(errno) => Err(Error::file("open", path)(errno)),
-            }
+    pub(crate) fn open<'a>(v1: impl Iterator<Item = &'a Dir>, v2: Option<&Dir>) -> Result<Joiner, Error> {
+        let open = |(dir, file): (&Dir, &str)| match dir.writer(file) {
+            Ok(fd) => Ok((fd, dir.file(file))),
+            Err(errno) => Err(Error::file("open", dir.file(file))(errno)),
         };
-        let tasks = dirs.map(open).collect::<Result<_, _>>()?;
+        let files = v1.map(|dir| (dir, "tasks")).chain(v2.map(|dir| (dir, "cgroup.procs")));
+        let tasks = files.map(open).collect::<Result<_, _>>()?;
         Ok(Joiner { tasks })
     }
 

@@ -5,16 +5,20 @@
 //! done to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{lstat, statfs};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use crate::dir::Dir;
 use crate::error::Error;
+use crate::join::Joiner;
 use crate::layout::{CGROUP1_MAGIC, CGROUP2_MAGIC, Version};
+use crate::path::clean;
 use crate::plan::{Directory, Plan};
-use crate::remove::remove_tree;
+use crate::remove::{remove_tree, rmdir};
 
 /// Where a container's cgroups are.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -67,11 +71,7 @@ impl Record {
     pub fn remove(&self) -> Result<(), Error> {
         let mut result = Ok(());
         for path in self.distinct() {
-            let removed = match check(path) {
-                Ok(Some(_)) => remove_tree(path),
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            };
+            let removed = remove(path);
             if result.is_ok() {
                 result = removed;
             }
@@ -90,7 +90,39 @@ impl Record {
         }
     }
 
-    /// The v2 directory.
+    /// The v2 directory, for `CLONE_INTO_CGROUP` of a further process; `None` on a host without v2.
+    ///
+    /// # Errors
+    /// When it is gone or no cgroup.
+    pub fn unified_dir(&self) -> Result<Option<OwnedFd>, Error> {
+        self.unified().map(|path| open(path).map(|dir| dir.fd)).transpose()
+    }
+
+    /// What a further process needs to move itself into the v1 hierarchies.
+    ///
+    /// # Errors
+    /// When one of the directories is gone or no cgroup.
+    pub fn joiner(&self) -> Result<Joiner, Error> {
+        let v1 = self.distinct().into_iter().filter(|path| Some(*path) != self.unified());
+        let dirs = v1.map(open).collect::<Result<Vec<Dir>, _>>()?;
+        Joiner::open(dirs.iter(), None)
+    }
+
+    /// The record of the sub-cgroup at `below` (relative, cleaned as a rooted path), for `exec --cgroup`. With
+    /// `only`, the other hierarchies stay as they are: `controller:path` on v1.
+    pub fn sub(&self, below: &Path, only: Option<&str>) -> Record {
+        let below = clean(below);
+        let place = |(name, path): (&String, &PathBuf)| {
+            let moves = only.is_none_or(|only| only == name) && !below.as_os_str().is_empty();
+            (name.clone(), if moves { path.join(&below) } else { path.clone() })
+        };
+        Record {
+            driver: self.driver.clone(),
+            paths: self.paths.iter().map(place).collect(),
+        }
+    }
+
+    /// The path of the v2 directory.
     pub fn unified(&self) -> Option<&Path> {
         self.paths.get("unified").map(PathBuf::as_path)
     }
@@ -109,9 +141,42 @@ impl Record {
     }
 }
 
-/// Checks that `path` is a cgroup other than a hierarchy's root. `None` when it is gone; else the filesystem's magic
-/// number.
-pub(crate) fn check(path: &Path) -> Result<Option<u64>, Error> {
+/// Opens a recorded cgroup that must be there.
+fn open(path: &Path) -> Result<Dir, Error> {
+    check(path)?;
+    Dir::open(path).map_err(Error::file("open", path))
+}
+
+/// Removes one recorded cgroup. Two calls where it is empty; a hierarchy's root is a mount point and so never goes.
+fn remove(path: &Path) -> Result<(), Error> {
+    match check_kind(path)?.map(|()| rmdir(path)) {
+        None | Some(Ok(())) => Ok(()),
+        Some(Err(Errno::BUSY | Errno::NOTEMPTY)) => check(path).and_then(|_| remove_tree(path)),
+        Some(Err(errno)) => Err(Error::file("remove cgroup", path)(errno)),
+    }
+}
+
+/// Checks that `path` is a cgroup other than a hierarchy's root. `None` when it is gone.
+pub(crate) fn check(path: &Path) -> Result<Option<()>, Error> {
+    if check_kind(path)?.is_none() {
+        return Ok(None);
+    }
+    let device = |path: &Path| match lstat(path) {
+        Err(Errno::NOENT | Errno::NODEV) => Ok(None),
+        other => other.map(|stat| Some(stat.st_dev)).map_err(Error::file("stat", path)),
+    };
+    let Some(own) = device(path)? else { return Ok(None) };
+    if path.parent().map(device).transpose()?.flatten() != Some(own) {
+        return Err(Error::Path {
+            path: path.to_path_buf(),
+            problem: "is the root of a hierarchy",
+        });
+    }
+    Ok(Some(()))
+}
+
+/// Checks that `path` is on a cgroup filesystem. `None` when it is gone.
+fn check_kind(path: &Path) -> Result<Option<()>, Error> {
     let wrong = |problem| Error::Path {
         path: path.to_path_buf(),
         problem,
@@ -126,10 +191,5 @@ pub(crate) fn check(path: &Path) -> Result<Option<u64>, Error> {
     if magic != CGROUP1_MAGIC && magic != CGROUP2_MAGIC {
         return Err(wrong("is not a cgroup"));
     }
-    let parent = path.parent().ok_or_else(|| wrong("is a root directory"))?;
-    let device = |path: &Path| lstat(path).map(|stat| stat.st_dev).map_err(Error::file("stat", path));
-    if device(path)? != device(parent)? {
-        return Err(wrong("is the root of a hierarchy"));
-    }
-    Ok(Some(magic))
+    Ok(Some(()))
 }

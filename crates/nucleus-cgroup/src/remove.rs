@@ -4,7 +4,7 @@
 //! answered by short, growing sleeps, within a bound.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, unlinkat};
 use rustix::io::Errno;
@@ -12,36 +12,38 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::pids::children;
 
-/// Sleeps between attempts: 1, 2, 4, … ms, about two seconds in all.
-const FIRST_SLEEP: Duration = Duration::from_millis(1);
-const ATTEMPTS: u32 = 11;
+/// How long the processes of a cgroup may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(2);
+const FIRST_SLEEP: Duration = Duration::from_micros(200);
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// Removes the cgroup at `path` and all below it. One that is gone is fine.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
-    // Nearly always empty and without children: one call.
-    match rmdir(path) {
-        Ok(()) => return Ok(()),
-        Err(Errno::BUSY | Errno::NOTEMPTY) => {}
-        Err(errno) => return Err(Error::file("remove cgroup", path)(errno)),
-    }
-    let mut sleep = FIRST_SLEEP;
-    for attempt in 0.. {
-        for name in children(path)? {
-            remove_tree(&path.join(name))?;
-        }
-        match rmdir(path) {
-            Ok(()) => return Ok(()),
-            Err(Errno::BUSY | Errno::NOTEMPTY) if attempt < ATTEMPTS => {
-                std::thread::sleep(sleep);
-                sleep *= 2;
-            }
-            Err(errno) => return Err(Error::file("remove cgroup", path)(errno)),
-        }
-    }
-    Ok(())
+    remove_until(path, Instant::now() + PATIENCE)
 }
 
-fn rmdir(path: &Path) -> Result<(), Errno> {
+fn remove_until(path: &Path, deadline: Instant) -> Result<(), Error> {
+    let mut sleep = FIRST_SLEEP;
+    loop {
+        // Nearly always empty and without children: one call.
+        match rmdir(path) {
+            Ok(()) => return Ok(()),
+            Err(Errno::BUSY | Errno::NOTEMPTY) if Instant::now() < deadline => {}
+            Err(errno) => return Err(Error::file("remove cgroup", path)(errno)),
+        }
+        let children = children(path)?;
+        for name in &children {
+            remove_until(&path.join(name), deadline)?;
+        }
+        if children.is_empty() {
+            std::thread::sleep(sleep);
+            sleep = (sleep * 2).min(LONGEST_SLEEP);
+        }
+    }
+}
+
+/// One rmdir(2); a directory that is gone is fine.
+pub(crate) fn rmdir(path: &Path) -> Result<(), Errno> {
     match unlinkat(CWD, path, AtFlags::REMOVEDIR) {
         Err(Errno::NOENT | Errno::NODEV) => Ok(()),
         other => other,

@@ -30,7 +30,8 @@ pub struct Plan {
     pub(crate) writes: Vec<Write>,
     /// The device rules; `None` where they cannot be applied (rootless, no cgroups).
     pub(crate) devices: Option<Devices>,
-    /// Missing permission to make a directory means "run without it": rootless, and no path or limit asked for.
+    /// Missing permission to make a directory that carries no limit means "run without it": rootless, and config.json
+    /// does not insist on a place.
     pub(crate) optional: bool,
 }
 
@@ -116,8 +117,13 @@ impl Plan {
         if !rootless {
             plan.devices = devices(resources, layout)?;
         }
-        plan.optional = rootless && plan.writes.is_empty() && matches!(place, Place::Relative(_));
+        plan.optional = rootless && matches!(place, Place::Relative(_));
         Ok(plan)
+    }
+
+    /// True when the container can do without this directory.
+    pub(crate) fn can_lack(&self, directory: usize) -> bool {
+        self.optional && self.writes.iter().all(|write| write.directory != directory)
     }
 
     /// True when there is no hierarchy to work on.

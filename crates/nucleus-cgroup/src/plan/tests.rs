@@ -166,14 +166,14 @@ fn devices_go_where_they_are_bounded() {
     assert_eq!(compile(Mode::None, "{}").unwrap().devices, None);
     let rootless = Plan::compile(None, None, "id", &layout(Mode::Unified), true).unwrap();
     assert_eq!(rootless.devices, None);
-    assert!(rootless.optional);
+    assert!(rootless.can_lack(0));
 }
 
 #[test]
 fn a_rootless_run_that_asks_for_something_insists_on_it() {
     let resources: LinuxResources = serde_json::from_str(r#"{"pids": {"limit": 5}}"#).unwrap();
     let limited = Plan::compile(Some(&resources), None, "id", &layout(Mode::Unified), true).unwrap();
-    assert!(!limited.optional);
+    assert!(!limited.can_lack(0));
     let placed = Plan::compile(None, Some("/a"), "id", &layout(Mode::Unified), true).unwrap();
-    assert!(!placed.optional);
+    assert!(!placed.can_lack(0));
 }
