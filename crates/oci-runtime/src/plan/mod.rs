@@ -258,3 +258,6 @@ pub(crate) struct Hook {
     /// Seconds after which it is killed.
     pub timeout: Option<u32>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -249,3 +249,6 @@ fn architecture(name: Arch) -> ScmpArch {
         Arch::ScmpArchSheb => ScmpArch::Sheb,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,6 +129,13 @@ fn read(path: PathBuf) -> Result<Vec<u8>, LoadError> {
 /// [`LoadError::Invalid`].
 pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
     let mut warnings = Vec::new();
+    if text.trim_ascii_start().starts_with(b"[") {
+        // serde would take the elements for the fields in their order.
+        return Err(LoadError::Invalid {
+            field: "config.json".to_owned(),
+            message: "must be a JSON object".to_owned(),
+        });
+    }
     let spec: Spec = match serde_json::from_slice(text) {
         Ok(spec) => spec,
         Err(_) => {
@@ -153,9 +160,14 @@ pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
 fn from_text(text: &[u8]) -> Result<Spec, LoadError> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let spec = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-        let field = match e.path().to_string() {
-            root if root == "." => "config.json".to_owned(),
-            path => path,
+        // "?" stands for a key that could not be read.
+        let path = e.path().to_string();
+        let field = match path
+            .strip_suffix('?')
+            .map_or(path.as_str(), |path| path.trim_end_matches('.'))
+        {
+            "" | "." => "config.json".to_owned(),
+            path => path.to_owned(),
         };
         LoadError::Invalid {
             field,
