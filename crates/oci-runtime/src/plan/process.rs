@@ -137,7 +137,11 @@ fn console_size(process: &oci::Process) -> Result<Option<(u16, u16)>, PlanError>
             )
         })
     };
-    Ok(Some((side(size.height(), "height")?, side(size.width(), "width")?)))
+    Ok(match (side(size.height(), "height")?, side(size.width(), "width")?) {
+        // Docker's way of saying that it does not know.
+        (0, 0) => None,
+        size => Some(size),
+    })
 }
 
 /// Compiles the limits; also used for the process of `exec`.

@@ -42,6 +42,10 @@ fn everything_in_its_place() {
     assert_eq!(process.oom_score_adj, Some(-1000));
     assert_eq!(process.console_size, Some((24, 80)));
     assert_eq!(process.capabilities, None);
+    assert_eq!(
+        self::process(json!({"consoleSize": {"height": 0, "width": 0}})).console_size,
+        None
+    );
 }
 
 #[test]

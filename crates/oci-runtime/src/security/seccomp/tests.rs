@@ -267,11 +267,6 @@ fn flags() {
 
 #[test]
 fn refused_profiles() {
-    let rule = |rule: Value| {
-        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
-            {"names": ["read"], "action": "SCMP_ACT_LOG"}, rule
-        ]})
-    };
     let table = [
         (
             json!({"defaultAction": "SCMP_ACT_NOTIFY"}),
@@ -293,6 +288,26 @@ fn refused_profiles() {
             json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}),
             "linux.seccomp.defaultErrnoRet: 4096 must not be greater than 4095",
         ),
+    ];
+    for (profile, text) in table {
+        assert_eq!(error(profile), text);
+    }
+    let text = error(json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_NATIVE", "SCMP_ARCH_SHEB", "SCMP_ARCH_S390X"]}));
+    assert!(
+        text.starts_with("linux.seccomp.architectures[1]: libseccomp: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn refused_rules() {
+    let rule = |rule: Value| {
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["read"], "action": "SCMP_ACT_LOG"}, rule
+        ]})
+    };
+    let table = [
         (
             rule(json!({"names": ["write"], "action": "SCMP_ACT_NOTIFY"})),
             "linux.seccomp.syscalls[1].action: SCMP_ACT_NOTIFY is not supported",
@@ -323,12 +338,6 @@ fn refused_profiles() {
     for (profile, text) in table {
         assert_eq!(error(profile), text);
     }
-    let text = error(json!({"defaultAction": "SCMP_ACT_ALLOW",
-        "architectures": ["SCMP_ARCH_NATIVE", "SCMP_ARCH_SHEB", "SCMP_ARCH_S390X"]}));
-    assert!(
-        text.starts_with("linux.seccomp.architectures[1]: libseccomp: "),
-        "{text}"
-    );
 }
 
 #[test]
