@@ -412,3 +412,24 @@ fn stock_names() -> impl Iterator<Item = &'static str> {
      kill uname fcntl flock fsync ftruncate chdir fchdir fchmod fchown umask getuid getgid setuid setgid setpgid"
         .split_whitespace()
 }
+
+#[test]
+fn the_kernel_takes_the_program() {
+    // A filter without TSYNC binds this one thread, which ends with the test.
+    let errors = std::thread::spawn(|| {
+        let call = || nix::mount::umount("/nowhere/at/all").unwrap_err();
+        let filter = compile(&stock("podman-default")).unwrap();
+        rustix::thread::set_no_new_privs(true).unwrap();
+        let before = call();
+        kernel::set_filter(&filter.program, filter.flags).unwrap();
+        let refused = Filter::new(json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["umount2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]
+        }));
+        kernel::set_filter(&refused.0, 0).unwrap();
+        (before, call())
+    });
+    let (before, after) = errors.join().unwrap();
+    assert_ne!(before, nix::errno::Errno::EOPNOTSUPP);
+    assert_eq!(after, nix::errno::Errno::EOPNOTSUPP);
+}
