@@ -1,19 +1,15 @@
 //! `process.capabilities`: five lists of names become five masks.
 //!
-//! Names that this kernel does not have are dropped with a warning, as runc does and the spec demands. Sets that
-//! capset(2) would refuse are refused here, with the name of the set.
+//! What cannot be granted is dropped with a warning, as the specification demands: names that this kernel does not
+//! have, and members of a set that the kernel would refuse because another set lacks them.
 
 use caps::Capability as Kernel;
 use oci_spec::runtime::{Capability, LinuxCapabilities};
 
-use super::{Capabilities, PlanError};
+use super::Capabilities;
 
 /// Compiles the five sets for a kernel whose highest capability is `last_cap`.
-pub(crate) fn compile(
-    sets: &LinuxCapabilities,
-    last_cap: u32,
-    warnings: &mut Vec<String>,
-) -> Result<Capabilities, PlanError> {
+pub(crate) fn compile(sets: &LinuxCapabilities, last_cap: u32, warnings: &mut Vec<String>) -> Capabilities {
     let mut unavailable = 0;
     let mut mask = |set: &Option<oci_spec::runtime::Capabilities>| {
         let wanted: u64 = set.iter().flatten().map(|name| 1 << number(*name)).sum();
@@ -34,25 +30,40 @@ pub(crate) fn compile(
             names(unavailable)
         ));
     }
-    let excess = masks.effective & !masks.permitted;
+    // What capset(2) and prctl(2) would refuse. runc's own example config asks for such ambient capabilities, and the
+    // specification wants a warning for what cannot be granted.
+    let Capabilities {
+        bounding, permitted, ..
+    } = masks;
+    limit(
+        &mut masks.effective,
+        permitted,
+        "effective: ignoring what is not permitted",
+        warnings,
+    );
+    limit(
+        &mut masks.inheritable,
+        bounding,
+        "inheritable: ignoring what is not bounding",
+        warnings,
+    );
+    let raisable = permitted & masks.inheritable;
+    limit(
+        &mut masks.ambient,
+        raisable,
+        "ambient: ignoring what is not both permitted and inheritable",
+        warnings,
+    );
+    masks
+}
+
+/// Takes out of `set` what lies outside `limit`.
+fn limit(set: &mut u64, limit: u64, why: &str, warnings: &mut Vec<String>) {
+    let excess = *set & !limit;
     if excess != 0 {
-        return Err(PlanError::new(
-            "process.capabilities.effective",
-            format_args!("{} is not in permitted", names(excess)),
-        ));
+        warnings.push(format!("process.capabilities.{why}: [{}]", names(excess)));
+        *set &= limit;
     }
-    // The kernel raises an ambient capability only when it is permitted and inheritable. runc's own example config
-    // asks for more, so this cannot be an error.
-    let excess = masks.ambient & !(masks.permitted & masks.inheritable);
-    if excess != 0 {
-        warnings.push(format!(
-            "process.capabilities.ambient: can't raise ambient capabilities that are not both permitted and \
-             inheritable: [{}]",
-            names(excess)
-        ));
-        masks.ambient &= !excess;
-    }
-    Ok(masks)
 }
 
 /// The names in a mask, for messages.

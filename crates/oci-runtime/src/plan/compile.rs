@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
-use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Spec};
 
 use super::{
-    MountKind, Plan, PlanError, Rootfs, devices, hooks, mount_options, mounts, namespaces, paths, process, sysctl,
-    unsupported,
+    Mount, MountKind, Plan, PlanError, Rootfs, devices, hooks, mount_options, mounts, namespaces, paths, process,
+    sysctl, unsupported,
 };
 use crate::security::seccomp;
 
@@ -49,57 +49,45 @@ impl Plan {
         let mut warnings = Vec::new();
         unsupported::check(spec, &mut warnings)?;
         let linux = spec.linux().as_ref();
-        let namespaces = namespaces::compile(linux.and_then(|l| l.namespaces().as_deref()).unwrap_or_default())?;
+        let namespaces = namespaces::compile(list(linux, Linux::namespaces))?;
         if host.euid != 0 && !namespaces.has(Kind::User as u64) {
             return Err(PlanError::new(
                 "linux.namespaces",
                 "rootless container requires user namespaces",
             ));
         }
-        let (uid_map, gid_map) = namespaces::id_maps(
-            linux.and_then(|l| l.uid_mappings().as_ref()),
-            linux.and_then(|l| l.gid_mappings().as_ref()),
-            &namespaces,
-            &mut warnings,
-        )?;
+        let ids = (list(linux, Linux::uid_mappings), list(linux, Linux::gid_mappings));
+        let (uid_map, gid_map) = namespaces::id_maps(ids, &namespaces, &mut warnings)?;
         let process = match spec.process() {
             Some(process) => Some(process::compile(process, options, host, &mut warnings)?),
-            None => {
-                process::check_terminal(false, options)?;
-                None
-            }
+            None => process::check_terminal(false, options).map(|()| None)?,
         };
         if let Some(process) = &process {
             process::check_mapped(process, &uid_map, &gid_map)?;
         }
-        let rootfs = rootfs(spec, options)?;
-        let mounts = mounts::compile(
-            spec.mounts().as_deref().unwrap_or_default(),
-            &options.bundle,
-            &mut warnings,
-        )?;
+        let listed = spec.mounts().as_deref().unwrap_or_default();
+        let mounts = mounts::compile(listed, &options.bundle, &mut warnings)?;
         // As runc: a bound /dev is somebody else's, and is left alone.
-        let dev_is_bound = mounts
-            .iter()
-            .any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }));
-        let devices = devices::compile(linux.and_then(|l| l.devices().as_deref()).unwrap_or_default())?;
+        let is_bound_dev = |m: &Mount| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. });
+        let dev_is_bound = mounts.iter().any(is_bound_dev);
+        let devices = devices::compile(list(linux, Linux::devices))?;
         let hostname = namespaces::uts_name(spec.hostname().as_ref(), "hostname", &namespaces)?;
+        let sysctl = linux.and_then(|l| l.sysctl().as_ref());
+        let time_offsets = linux.and_then(|l| l.time_offsets().as_ref());
+        let profile = linux.and_then(|l| l.seccomp().as_ref());
         let plan = Plan {
+            rootfs: rootfs(spec, options)?,
             devices: if dev_is_bound { Vec::new() } else { devices },
             dev_is_bound,
-            masked_paths: paths::distinct(linux.and_then(|l| l.masked_paths().as_ref()), "linux.maskedPaths")?,
-            readonly_paths: paths::distinct(linux.and_then(|l| l.readonly_paths().as_ref()), "linux.readonlyPaths")?,
-            time_offsets: namespaces::time_offsets(linux.and_then(|l| l.time_offsets().as_ref()), &namespaces)?,
-            sysctl: sysctl::compile(linux.and_then(|l| l.sysctl().as_ref()), &namespaces, hostname.is_some())?,
+            masked_paths: paths::distinct(list(linux, Linux::masked_paths), "linux.maskedPaths")?,
+            readonly_paths: paths::distinct(list(linux, Linux::readonly_paths), "linux.readonlyPaths")?,
+            time_offsets: namespaces::time_offsets(time_offsets, &namespaces)?,
+            sysctl: sysctl::compile(sysctl, &namespaces, hostname.is_some())?,
             domainname: namespaces::uts_name(spec.domainname().as_ref(), "domainname", &namespaces)?,
-            seccomp: linux
-                .and_then(|l| l.seccomp().as_ref())
-                .map(seccomp::compile)
-                .transpose()?,
+            seccomp: profile.map(seccomp::compile).transpose()?,
             hooks: hooks::compile(spec.hooks().as_ref())?,
             annotations: annotations(spec.annotations().as_ref())?,
             oci_version: spec.version().clone(),
-            rootfs,
             namespaces,
             uid_map,
             gid_map,
@@ -110,6 +98,11 @@ impl Plan {
         };
         without_mount_namespace(plan)
     }
+}
+
+/// A list of the `linux` section, empty when it or the section is absent.
+fn list<T>(linux: Option<&Linux>, field: fn(&Linux) -> &Option<Vec<T>>) -> &[T] {
+    linux.and_then(|linux| field(linux).as_deref()).unwrap_or_default()
 }
 
 /// `root` and `linux.rootfsPropagation`.

@@ -165,20 +165,22 @@ impl Words {
         }
     }
 
-    /// One plain and one recursive propagation cannot be told apart by order, so only one is taken.
+    /// Takes one propagation type. A second one would have to be applied after the first, which the plan cannot say.
     fn propagate(&mut self, word: u64, i: usize) -> Result<(), PlanError> {
-        let recursive = word & MsFlags::MS_REC.bits() != 0;
-        let plain = word & !MsFlags::MS_REC.bits();
-        let wanted = if recursive { (0, plain) } else { (plain, 0) };
-        if self.propagation | self.recursive.propagation != 0
-            && (self.propagation, self.recursive.propagation) != wanted
-        {
+        let kind = word & !MsFlags::MS_REC.bits();
+        let earlier = self.propagation | self.recursive.propagation;
+        if earlier != 0 && earlier != kind {
             return Err(PlanError::new(
                 format_args!("mounts[{i}].options"),
-                "more than one propagation option is not supported",
+                "more than one type of propagation is not supported",
             ));
         }
-        (self.propagation, self.recursive.propagation) = wanted;
+        // The recursive form of a type includes the plain one.
+        if word != kind || self.recursive.propagation != 0 {
+            (self.propagation, self.recursive.propagation) = (0, kind);
+        } else {
+            self.propagation = kind;
+        }
         Ok(())
     }
 }

@@ -53,14 +53,12 @@ pub(crate) fn compile(list: &[LinuxNamespace]) -> Result<Namespaces, PlanError> 
 
 /// Compiles `linux.uidMappings` and `linux.gidMappings`: a new user namespace needs both.
 pub(crate) fn id_maps(
-    uid: Option<&Vec<LinuxIdMapping>>,
-    gid: Option<&Vec<LinuxIdMapping>>,
+    (uid, gid): (&[LinuxIdMapping], &[LinuxIdMapping]),
     namespaces: &Namespaces,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<IdMapping>, Vec<IdMapping>), PlanError> {
-    let new = namespaces.creates(Kind::User as u64);
-    let mut maps = [(uid, "linux.uidMappings"), (gid, "linux.gidMappings")].map(|(list, field)| {
-        let list = list.map_or(&[][..], Vec::as_slice);
+    let mut compile = |list: &[LinuxIdMapping], field: &str| {
+        let new = namespaces.creates(Kind::User as u64);
         if list.is_empty() {
             return match new {
                 true => Err(PlanError::new(field, "a new user namespace needs at least one mapping")),
@@ -74,16 +72,14 @@ pub(crate) fn id_maps(
             ));
         }
         let map = id_map(list, field)?;
-        if !new {
-            // Some engines repeat the mappings of the namespace whose path they give.
-            warnings.push(format!("{field}: ignored, as the user namespace is given by path"));
-            return Ok(Vec::new());
+        if new {
+            return Ok(map);
         }
-        Ok(map)
-    });
-    let gid = std::mem::replace(&mut maps[1], Ok(Vec::new()));
-    let uid = std::mem::replace(&mut maps[0], Ok(Vec::new()));
-    Ok((uid?, gid?))
+        // Some engines repeat the mappings of the namespace whose path they give.
+        warnings.push(format!("{field}: ignored, as the user namespace is given by path"));
+        Ok(Vec::new())
+    };
+    Ok((compile(uid, "linux.uidMappings")?, compile(gid, "linux.gidMappings")?))
 }
 
 fn id_map(list: &[LinuxIdMapping], field: &str) -> Result<Vec<IdMapping>, PlanError> {

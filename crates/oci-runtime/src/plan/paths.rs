@@ -55,8 +55,7 @@ pub(crate) fn absolute(path: &Path, field: impl Display) -> Result<(), PlanError
 }
 
 /// A list of absolute paths inside the container, cleaned, each once, in the order of first mention.
-pub(crate) fn distinct(list: Option<&Vec<String>>, field: &str) -> Result<Vec<PathBuf>, PlanError> {
-    let list = list.map_or(&[][..], Vec::as_slice);
+pub(crate) fn distinct(list: &[String], field: &str) -> Result<Vec<PathBuf>, PlanError> {
     let mut paths: Vec<PathBuf> = Vec::with_capacity(list.len());
     for (i, path) in list.iter().enumerate() {
         absolute(Path::new(path), format_args!("{field}[{i}]"))?;

@@ -34,10 +34,7 @@ pub(crate) fn compile(
         ));
     }
     paths::absolute(process.cwd(), "process.cwd")?;
-    let capabilities = match process.capabilities() {
-        Some(sets) => Some(capabilities::compile(sets, host.last_cap, warnings)?),
-        None => None,
-    };
+    let capabilities = process.capabilities().as_ref();
     Ok(Process {
         args: args(process.args().as_deref().unwrap_or_default())?,
         env: env(process.env().as_deref().unwrap_or_default())?,
@@ -47,7 +44,7 @@ pub(crate) fn compile(
         additional_gids: user.additional_gids().clone().unwrap_or_default(),
         umask: user.umask(),
         rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default())?,
-        capabilities,
+        capabilities: capabilities.map(|sets| capabilities::compile(sets, host.last_cap, warnings)),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: process.oom_score_adj(),
         terminal,
@@ -137,7 +134,11 @@ fn console_size(process: &oci::Process) -> Result<Option<(u16, u16)>, PlanError>
             )
         })
     };
-    Ok(Some((side(size.height(), "height")?, side(size.width(), "width")?)))
+    Ok(match (side(size.height(), "height")?, side(size.width(), "width")?) {
+        // Docker's way of saying that it does not know.
+        (0, 0) => None,
+        size => Some(size),
+    })
 }
 
 /// Compiles the limits; also used for the process of `exec`.

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_path_to_error::Segment;
 use sha2::{Digest, Sha256};
 
 /// More than any engine writes, and little enough to read without thought.
@@ -160,15 +161,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
 fn from_text(text: &[u8]) -> Result<Spec, LoadError> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let spec = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-        // "?" stands for a key that could not be read.
-        let path = e.path().to_string();
-        let field = match path
-            .strip_suffix('?')
-            .map_or(path.as_str(), |path| path.trim_end_matches('.'))
-        {
-            "" | "." => "config.json".to_owned(),
-            path => path.to_owned(),
-        };
+        let field = field(e.path());
         LoadError::Invalid {
             field,
             message: e.inner().to_string(),
@@ -179,6 +172,27 @@ fn from_text(text: &[u8]) -> Result<Spec, LoadError> {
         message: e.to_string(),
     })?;
     Ok(spec)
+}
+
+/// A JSON path as all our errors write it, as far as the keys could be read.
+fn field(path: &serde_path_to_error::Path) -> String {
+    let mut field = String::new();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => field.push_str(&format!("[{index}]")),
+            Segment::Map { key: name } | Segment::Enum { variant: name } => {
+                if !field.is_empty() {
+                    field.push('.');
+                }
+                field.push_str(name);
+            }
+            Segment::Unknown => break,
+        }
+    }
+    match field.is_empty() {
+        true => "config.json".to_owned(),
+        false => field,
+    }
 }
 
 /// The text without capability names that oci-spec does not know: the specification wants a warning for them, not an

@@ -153,11 +153,17 @@ fn propagation_of_the_mount_and_of_the_tree() {
         assert_eq!(tmpfs(&[word]).attributes, wanted);
         let tree = format!("r{word}");
         assert_eq!(bind(&["rbind", &tree]).recursive, wanted);
-        assert!(tmpfs(&[&tree, &tree]).attributes.is_empty());
+        for both in [[word, &tree], [&tree, word], [&tree, &tree]] {
+            assert_eq!(
+                (tmpfs(&both).attributes, tmpfs(&both).recursive),
+                (Attributes::default(), wanted),
+                "{both:?}"
+            );
+        }
     }
     refused([(
         json!({"mounts": [{"destination": "/t", "type": "tmpfs", "options": ["private", "rslave"]}]}),
-        "mounts[0].options: more than one propagation option is not supported",
+        "mounts[0].options: more than one type of propagation is not supported",
     )]);
 }
 

@@ -9,9 +9,8 @@ use super::golden::configs;
 use super::{HOST, options};
 use crate::plan::{Options, Plan};
 
-/// Every top-level field of the specification, and the name for the whole.
-const TOP: [&str; 13] = [
-    "config.json",
+/// Every top-level field of the specification.
+const TOP: [&str; 12] = [
     "ociVersion",
     "root",
     "mounts",
@@ -97,6 +96,7 @@ fn field(text: &[u8]) -> Option<String> {
     Plan::compile(&spec, &options, &HOST).err().map(|e| e.field)
 }
 
+/// An error names a field of the specification, or the whole.
 fn check(text: &[u8]) {
     if let Some(field) = field(text) {
         let top = field.split(['.', '[']).next().unwrap();
@@ -139,6 +139,7 @@ proptest! {
         if cut {
             text.truncate(end.index(text.len()));
         }
-        check(&text);
+        // The name of a field may itself be what is damaged.
+        prop_assert_ne!(field(&text), Some(String::new()));
     }
 }

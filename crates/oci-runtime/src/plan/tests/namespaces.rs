@@ -288,6 +288,10 @@ fn sysctls_need_their_namespace() {
             "net/ipv4/ip_forward=1"
         ]
     );
+}
+
+#[test]
+fn refused_sysctls() {
     let bare = |key: &str| json!({"linux": {"namespaces": [{"type": "mount"}], "sysctl": {key: "1"}}});
     let full = |key: &str| json!({"linux": {"sysctl": {key: "1"}}});
     refused([

@@ -42,6 +42,10 @@ fn everything_in_its_place() {
     assert_eq!(process.oom_score_adj, Some(-1000));
     assert_eq!(process.console_size, Some((24, 80)));
     assert_eq!(process.capabilities, None);
+    assert_eq!(
+        self::process(json!({"consoleSize": {"height": 0, "width": 0}})).console_size,
+        None
+    );
 }
 
 #[test]
@@ -174,14 +178,14 @@ fn the_terminal_and_its_socket() {
 #[test]
 fn capabilities_become_masks() {
     let sets = process(json!({"capabilities": {
-        "bounding": ["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE", "CAP_SYS_ADMIN"],
+        "bounding": ["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE", "CAP_SYS_ADMIN", "CAP_KILL"],
         "permitted": ["CAP_KILL", "CAP_CHOWN"],
         "effective": ["CAP_KILL"],
         "inheritable": ["CAP_KILL"],
         "ambient": ["CAP_KILL"],
     }}));
     let wanted = Capabilities {
-        bounding: 1 | 1 << 40 | 1 << 21,
+        bounding: 1 | 1 << 40 | 1 << 21 | 1 << 5,
         permitted: 1 << 5 | 1,
         effective: 1 << 5,
         inheritable: 1 << 5,
@@ -210,18 +214,32 @@ fn capabilities_that_cannot_be_had_are_dropped_with_a_warning() {
         plan.warnings,
         [
             "ignoring unknown or unavailable capabilities: [CAP_BPF CAP_CHECKPOINT_RESTORE]",
-            "process.capabilities.ambient: can't raise ambient capabilities that are not both permitted and inheritable: \
-             [CAP_KILL]"
+            "process.capabilities.ambient: ignoring what is not both permitted and inheritable: [CAP_KILL]"
         ]
     );
 }
 
 #[test]
-fn effective_capabilities_must_be_permitted() {
-    refused([(
-        with(
-            json!({"capabilities": {"permitted": ["CAP_KILL"], "effective": ["CAP_KILL", "CAP_CHOWN", "CAP_FOWNER"]}}),
-        ),
-        "process.capabilities.effective: CAP_CHOWN CAP_FOWNER is not in permitted",
-    )]);
+fn what_the_kernel_would_refuse_is_dropped_with_a_warning() {
+    let plan = plan(with(json!({"capabilities": {
+        "bounding": ["CAP_KILL"],
+        "permitted": ["CAP_KILL", "CAP_SYS_TIME"],
+        "effective": ["CAP_KILL", "CAP_CHOWN", "CAP_FOWNER"],
+        "inheritable": ["CAP_KILL", "CAP_SYS_TIME"],
+        "ambient": ["CAP_KILL", "CAP_SYS_TIME"],
+    }})));
+    let sets = plan.process.unwrap().capabilities.unwrap();
+    assert_eq!(
+        (sets.effective, sets.inheritable, sets.ambient),
+        (1 << 5, 1 << 5, 1 << 5)
+    );
+    assert_eq!(sets.permitted, 1 << 5 | 1 << 25);
+    assert_eq!(
+        plan.warnings,
+        [
+            "process.capabilities.effective: ignoring what is not permitted: [CAP_CHOWN CAP_FOWNER]",
+            "process.capabilities.inheritable: ignoring what is not bounding: [CAP_SYS_TIME]",
+            "process.capabilities.ambient: ignoring what is not both permitted and inheritable: [CAP_SYS_TIME]"
+        ]
+    );
 }

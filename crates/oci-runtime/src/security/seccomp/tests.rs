@@ -267,11 +267,6 @@ fn flags() {
 
 #[test]
 fn refused_profiles() {
-    let rule = |rule: Value| {
-        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
-            {"names": ["read"], "action": "SCMP_ACT_LOG"}, rule
-        ]})
-    };
     let table = [
         (
             json!({"defaultAction": "SCMP_ACT_NOTIFY"}),
@@ -293,6 +288,26 @@ fn refused_profiles() {
             json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}),
             "linux.seccomp.defaultErrnoRet: 4096 must not be greater than 4095",
         ),
+    ];
+    for (profile, text) in table {
+        assert_eq!(error(profile), text);
+    }
+    let text = error(json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_NATIVE", "SCMP_ARCH_SHEB", "SCMP_ARCH_S390X"]}));
+    assert!(
+        text.starts_with("linux.seccomp.architectures[1]: libseccomp: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn refused_rules() {
+    let rule = |rule: Value| {
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["read"], "action": "SCMP_ACT_LOG"}, rule
+        ]})
+    };
+    let table = [
         (
             rule(json!({"names": ["write"], "action": "SCMP_ACT_NOTIFY"})),
             "linux.seccomp.syscalls[1].action: SCMP_ACT_NOTIFY is not supported",
@@ -323,12 +338,6 @@ fn refused_profiles() {
     for (profile, text) in table {
         assert_eq!(error(profile), text);
     }
-    let text = error(json!({"defaultAction": "SCMP_ACT_ALLOW",
-        "architectures": ["SCMP_ARCH_NATIVE", "SCMP_ARCH_SHEB", "SCMP_ARCH_S390X"]}));
-    assert!(
-        text.starts_with("linux.seccomp.architectures[1]: libseccomp: "),
-        "{text}"
-    );
 }
 
 #[test]
@@ -402,4 +411,25 @@ fn stock_names() -> impl Iterator<Item = &'static str> {
      getpid sendfile socket connect accept sendto recvfrom sendmsg recvmsg shutdown bind listen clone execve exit wait4 \
      kill uname fcntl flock fsync ftruncate chdir fchdir fchmod fchown umask getuid getgid setuid setgid setpgid"
         .split_whitespace()
+}
+
+#[test]
+fn the_kernel_takes_the_program() {
+    // A filter without TSYNC binds this one thread, which ends with the test.
+    let errors = std::thread::spawn(|| {
+        let call = || nix::mount::umount("/nowhere/at/all").unwrap_err();
+        let filter = compile(&stock("podman-default")).unwrap();
+        rustix::thread::set_no_new_privs(true).unwrap();
+        let before = call();
+        kernel::set_filter(&filter.program, filter.flags).unwrap();
+        let refused = Filter::new(json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["umount2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]
+        }));
+        kernel::set_filter(&refused.0, 0).unwrap();
+        (before, call())
+    });
+    let (before, after) = errors.join().unwrap();
+    assert_ne!(before, nix::errno::Errno::EOPNOTSUPP);
+    assert_eq!(after, nix::errno::Errno::EOPNOTSUPP);
 }
