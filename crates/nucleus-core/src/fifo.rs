@@ -44,6 +44,17 @@ impl ContainerDir {
         self.open_fifo(OFlags::WRONLY | OFlags::NONBLOCK)
     }
 
+    /// The end with which `start` watches init: it hangs up once init has executed the program or died, and holds then
+    /// what init did not read, or what it wrote to say why it failed.
+    ///
+    /// Opened after [`ContainerDir::open_fifo_for_start`] has shown that init reads: this end counts as a reader too.
+    ///
+    /// # Errors
+    /// [`Error::Fifo`], [`Error::NotAFifo`].
+    pub fn open_fifo_for_watch(&self) -> Result<OwnedFd> {
+        self.open_fifo(OFlags::RDONLY | OFlags::NONBLOCK)
+    }
+
     /// Whether the FIFO is there: `start` has not been called yet.
     ///
     /// # Errors

@@ -39,7 +39,8 @@ pub struct Args {
 pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
     let options = args.prepare(true, log)?;
     let store = super::open_store(root, true)?;
-    create::create(&store, &options, Until::Start).map_err(|error| format!("nucleus create failed: {error}"))?;
+    create::create(&store, &options, Until::Start, &|text| log.warn(text))
+        .map_err(|error| format!("nucleus create failed: {error}"))?;
     Ok(0)
 }
 

@@ -21,7 +21,8 @@ pub struct Args {
 
 /// Removes a container.
 pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
-    let warnings = delete::delete(&super::open_store(root, false)?, &args.id, args.force)?;
-    warnings.iter().for_each(|warning| log.warn(warning));
+    delete::delete(&super::open_store(root, false)?, &args.id, args.force, &|text| {
+        log.warn(text)
+    })?;
     Ok(0)
 }

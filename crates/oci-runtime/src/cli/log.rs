@@ -119,13 +119,15 @@ impl Log {
         stderr(format!("error: {text}\n").as_bytes());
     }
 
-    /// Tells what a person should know of a verb that succeeded: on stderr, and in the file only with `--debug`, where
-    /// a second line cannot hide an error.
+    /// Tells what a person should know of a verb that succeeded: on stderr if there is no file. An engine, which always
+    /// names a file, takes a word on stderr for a failure, and a second line in the file hides an error from it: there
+    /// the warning is only written with `--debug`.
     pub fn warn(&self, text: &str) {
-        if self.debug && self.sink.file.is_some() {
+        if self.sink.file.is_none() {
+            stderr(format!("warning: {text}\n").as_bytes());
+        } else if self.debug {
             self.sink.write(Level::Warning, text);
         }
-        stderr(format!("warning: {text}\n").as_bytes());
     }
 }
 

@@ -31,8 +31,7 @@ pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
         keep: args.keep,
         no_subreaper: args.no_subreaper,
     };
-    let (code, warnings) =
-        foreground::run(&store, &options, run).map_err(|error| format!("nucleus run failed: {error}"))?;
-    warnings.iter().for_each(|warning| log.warn(warning));
+    let code = foreground::run(&store, &options, run, &|text| log.warn(text))
+        .map_err(|error| format!("nucleus run failed: {error}"))?;
     Ok(code)
 }

@@ -20,9 +20,11 @@
 pub mod failure;
 mod process;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::sched::CloneFlags;
 use nucleus_cgroup::Joiner;
@@ -48,6 +50,8 @@ pub struct Inputs {
     pub cgroups: cgroup_mount::View,
     /// The exec FIFO, open for reading and writing; `None` for `run`.
     pub exec_fifo: Option<OwnedFd>,
+    /// `start` has let init go on.
+    pub started: Cell<bool>,
     /// Where the terminal is sent.
     pub console_socket: Option<OwnedFd>,
     /// Name of a new session keyring; `None` with `--no-new-keyring`.
@@ -60,8 +64,6 @@ pub struct Inputs {
     pub log_fd: Option<i32>,
     /// The caller itself runs in a user namespace: nodes cannot be made.
     pub in_user_namespace: bool,
-    /// The gid map came without the right to call setgroups(2) (user_namespaces(7)).
-    pub setgroups_denied: bool,
     /// What container-side hooks are told.
     pub hook_state: hooks::State,
 }
@@ -71,9 +73,14 @@ pub fn run(plan: &Plan, inputs: Inputs) -> i32 {
     match steps(plan, &inputs) {
         Ok(never) => match never {},
         Err(failure) => {
-            inputs.channel.tell(&ToHost::Failed(failure.to_string()));
-            // Once `ready` is said, nobody reads the channel: the container's own stderr is what is left.
-            eprintln!("{failure}");
+            match &inputs.exec_fifo {
+                // The one who listens now is `start`; the container's log gets to know it as well.
+                Some(fifo) if inputs.started.get() => {
+                    let _ = rustix::io::write(fifo, failure.to_string().as_bytes());
+                    eprintln!("{failure}");
+                }
+                _ => inputs.channel.tell(&ToHost::Failed(failure.to_string())),
+            }
             255
         }
     }
@@ -226,6 +233,13 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
         let terminal = console::set_up(&root, socket, process.console_size, process.uid)?;
         console::become_terminal(&terminal)?;
     }
+    if let Some(process) = &plan.process {
+        // As runc: a working directory that the image lacks is made. What cannot be made cannot be entered either, and
+        // that is where the error is told.
+        let _ = root.make_dir(std::path::Path::new(std::ffi::OsStr::from_bytes(
+            process.cwd.as_bytes(),
+        )));
+    }
     mounts::seal_dev(&root, &plan.mounts)?;
     Ok(root)
 }
@@ -268,7 +282,7 @@ fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure>
     if plan.rootfs.readonly {
         masks::make_root_read_only(root)?;
     }
-    Ok(())
+    pivot::propagate(&plan.rootfs)
 }
 
 fn await_host(inputs: &Inputs) -> Result<(), Failure> {

@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -77,7 +76,7 @@ pub fn become_user_program(plan: &Plan, inputs: &Inputs) -> Result<Infallible, F
     }
     let env = complete_environment(process);
     crate::step("init:9", "drop rights");
-    drop_rights(process, inputs)?;
+    drop_rights(process, inputs.in_user_namespace || plan.namespaces.has(NEW_USER))?;
     if entered.is_err() {
         // The user may enter what root may not: a network filesystem, or one owned by a user of the namespace.
         enter_working_directory(process)?;
@@ -130,7 +129,11 @@ fn await_start(inputs: &Inputs) -> Result<(), Failure> {
         match rustix::io::read(fifo, &mut byte) {
             Err(Errno::INTR) => {}
             // We hold the FIFO for writing too, so there is no end of file.
-            other => return other.map(drop).explain(|| "cannot wait on the exec FIFO"),
+            other => {
+                other.explain(|| "cannot wait on the exec FIFO")?;
+                inputs.started.set(true);
+                return Ok(());
+            }
         }
     }
 }
@@ -151,17 +154,8 @@ fn load_seccomp(plan: &Plan) -> Result<(), Failure> {
 }
 
 fn enter_working_directory(process: &Process) -> Result<(), Failure> {
-    let cwd = Path::new(std::ffi::OsStr::from_bytes(process.cwd.as_bytes()));
-    match rustix::process::chdir(cwd) {
-        Err(Errno::NOENT) => {}
-        other => return other.explain(|| format!("process.cwd: cannot enter {}", cwd.display())),
-    }
-    // As runc: a working directory that the image lacks is made.
-    let make = || {
-        let root = crate::rootfs::root::Root::open(Path::new("/"))?;
-        rustix::process::fchdir(&root.make_dir(cwd)?)
-    };
-    make().explain(|| format!("process.cwd: cannot make {}", cwd.display()))
+    rustix::process::chdir(process.cwd.as_c_str())
+        .explain(|| format!("process.cwd: cannot enter {}", process.cwd.to_string_lossy()))
 }
 
 /// The kernel says whether we stand inside the root: a directory outside has no path here (CVE-2024-21626).
@@ -215,16 +209,14 @@ fn home_in(passwd: &[u8], uid: u32) -> Option<Vec<u8>> {
 }
 
 /// Step 9: bounding set, groups, gid, uid, then the other four sets.
-fn drop_rights(process: &Process, inputs: &Inputs) -> Result<(), Failure> {
-    if let Some(sets) = &process.capabilities {
-        drop_bounding_set(sets.bounding)?;
-    }
+fn drop_rights(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {
+    // Without `capabilities` there are none, as with runc.
+    let sets = process.capabilities.unwrap_or_default();
+    drop_bounding_set(sets.bounding)?;
     // Phase one: the change of uid must not take the permitted set along.
     rustix::thread::set_keep_capabilities(true).explain(|| "prctl PR_SET_KEEPCAPS")?;
-    set_ids(process, inputs)?;
-    if let Some(sets) = &process.capabilities {
-        set_capabilities(sets)?;
-    }
+    set_ids(process, in_user_namespace)?;
+    set_capabilities(&sets)?;
     rustix::thread::set_keep_capabilities(false).explain(|| "prctl PR_SET_KEEPCAPS")
 }
 
@@ -247,11 +239,11 @@ fn drop_bounding_set(keep: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn set_ids(process: &Process, inputs: &Inputs) -> Result<(), Failure> {
+fn set_ids(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {
     let groups: Vec<Gid> = process.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
     match rustix::thread::set_thread_groups(&groups) {
-        // A rootless user namespace has setgroups(2) denied; there is then nothing to drop or to add.
-        Err(Errno::PERM) if groups.is_empty() && (inputs.in_user_namespace || inputs.setgroups_denied) => {}
+        // A user namespace may have setgroups(2) denied for good; nothing can be dropped then.
+        Err(Errno::PERM) if groups.is_empty() && in_user_namespace => {}
         other => other.explain(|| "process.user.additionalGids: cannot set the groups")?,
     }
     let gid = Gid::from_raw(process.gid);

@@ -3,6 +3,7 @@
 //! Every object that is made is owned by a guard in `Making`, so that an error at any step undoes all steps before
 //! it, youngest first. Once committed, the container's directory answers for all of it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -17,7 +18,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::host::{Host, cgroup_view};
 use super::spawn::{Init, spawn};
-use super::{Error, Result, hook_state, id_maps};
+use super::{Error, Result, Warn, hook_state, id_maps};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::hooks;
 use crate::init::Inputs;
@@ -88,8 +89,9 @@ struct Compiled {
 ///
 /// # Errors
 /// What was attempted, on which field or path; nothing is left behind.
-pub fn create(store: &Store, options: &Options, until: Until) -> Result<Made> {
-    let compiled = compile(options)?;
+pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) -> Result<Made> {
+    let mut compiled = compile(options)?;
+    let warnings = std::mem::take(&mut compiled.plan.warnings);
     let terminal = Terminal::ask(&compiled.plan, options)?;
     let join = open_namespaces(&compiled.plan)?;
     crate::step("3", "reserve");
@@ -100,9 +102,13 @@ pub fn create(store: &Store, options: &Options, until: Until) -> Result<Made> {
         hooks_ran: false,
     };
     match making.go(options, compiled, until, terminal, join) {
-        Ok((init, channel, terminal, poststart)) => Ok(making.commit(init, channel, terminal, poststart)?),
+        Ok((init, channel, terminal, poststart)) => {
+            let made = making.commit(init, channel, terminal, poststart)?;
+            warnings.iter().for_each(|warning| warn(warning));
+            Ok(made)
+        }
         Err(error) => {
-            making.run_poststop();
+            making.run_poststop(warn);
             Err(error)
         }
     }
@@ -130,9 +136,7 @@ fn compile(options: &Options) -> Result<Compiled> {
             .env
             .extend(told.into_iter().filter_map(|entry| std::ffi::CString::new(entry).ok()));
     }
-    for warning in loaded.warnings.iter().chain(&plan.warnings) {
-        tracing::warn!("{warning}");
-    }
+    plan.warnings.extend(loaded.warnings);
     let linux = loaded.spec.linux().as_ref();
     let cgroups_path = linux
         .and_then(|linux| linux.cgroups_path().as_deref())
@@ -302,13 +306,13 @@ impl Making {
             join,
             cgroups: cgroup_view(&host.cgroups, &record, own_cgroup_namespace),
             exec_fifo,
+            started: Cell::new(false),
             console_socket: terminal.socket,
             keyring: keyring_of(options)?,
             no_pivot: options.no_pivot,
             preserve_fds: options.preserve_fds.clone(),
             log_fd: options.log_fd,
             in_user_namespace: host.in_user_namespace,
-            setgroups_denied: id_maps::setgroups_denied(&plan, &host),
             hook_state: hook_state(&self.state),
         };
         crate::step("5", "clone3");
@@ -376,11 +380,9 @@ impl Making {
     }
 
     /// What hooks set up, hooks must take down, also when the container never came to be.
-    fn run_poststop(&self) {
+    fn run_poststop(&self, warn: Warn<'_>) {
         if self.hooks_ran {
-            for warning in super::delete::run_poststop(&self.state) {
-                tracing::warn!("{warning}");
-            }
+            super::delete::run_poststop(&self.state, warn);
         }
     }
 

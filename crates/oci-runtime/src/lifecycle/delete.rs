@@ -9,34 +9,35 @@ use nix::libc::SIGKILL;
 use nucleus_core::{ContainerDir, ContainerId, ContainerState, Error as CoreError, Operation, Store};
 
 use super::start::hook_of;
-use super::{Container, Error, Result, cgroup_of, hook_state};
+use super::{Container, Error, Result, Warn, cgroup_of, hook_state};
 use crate::hooks;
 use crate::init::failure::Failure;
 
 /// How long killed processes may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Removes a container; returns warnings. With `force`, one that runs is killed, one that is broken is cleared away,
+/// Removes a container. With `force`, one that runs is killed, one that is broken is cleared away,
 /// and one that is not there is no error.
 ///
 /// # Errors
 /// The refusal in runc's words; or what could not be removed.
-pub fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<Vec<String>> {
+pub fn delete(store: &Store, id: &ContainerId, force: bool, warn: Warn<'_>) -> Result<()> {
     let dir = match store.get(id) {
-        Err(CoreError::NotFound { .. }) if force => return Ok(Vec::new()),
+        Err(CoreError::NotFound { .. }) if force => return Ok(()),
         other => other?,
     };
     let lock = match dir.lock() {
-        Err(CoreError::NotFound { .. }) if force => return Ok(Vec::new()),
+        Err(CoreError::NotFound { .. }) if force => return Ok(()),
         other => other?,
     };
     let container = match Container::observe(dir) {
         Ok(container) => container,
-        Err(Error::Core(CoreError::NotFound { .. })) if force => return Ok(Vec::new()),
+        Err(Error::Core(CoreError::NotFound { .. })) if force => return Ok(()),
         // `create` was killed before it wrote its first state, or the file is damaged: no object is known to exist.
         Err(Error::Core(error)) if force && error.is_broken_state() => {
             store.get(id)?.remove()?;
-            return Ok(vec![format!("removed a container without a readable state: {error}")]);
+            warn(&format!("removed a container without a readable state: {error}"));
+            return Ok(());
         }
         Err(error) => return Err(error),
     };
@@ -48,7 +49,8 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<Vec<String
     kill_everything(&container)?;
     let state = remove(container)?;
     drop(lock);
-    Ok(run_poststop(&state))
+    run_poststop(&state, warn);
+    Ok(())
 }
 
 /// Kills init and every process of the container's control groups, and waits until init is gone.
@@ -86,15 +88,12 @@ fn clear(dir: &ContainerDir, state: &ContainerState) -> Result<()> {
     Ok(dir.remove()?)
 }
 
-/// Runs every poststop hook; returns what failed.
-pub fn run_poststop(state: &ContainerState) -> Vec<String> {
-    if state.poststop.is_empty() {
-        return Vec::new();
-    }
+/// Runs every poststop hook; one that fails is a warning.
+pub fn run_poststop(state: &ContainerState, warn: Warn<'_>) {
     let document = hook_state(state).stopped();
-    let run = |(index, record)| {
-        let outcome = hooks::run_one("poststop", index, &hook_of(record), &document);
-        outcome.err().map(|failure: Failure| failure.to_string())
-    };
-    state.poststop.iter().enumerate().filter_map(run).collect()
+    for (index, record) in state.poststop.iter().enumerate() {
+        if let Err(failure) = hooks::run_one("poststop", index, &hook_of(record), &document) {
+            warn(&failure.to_string());
+        }
+    }
 }

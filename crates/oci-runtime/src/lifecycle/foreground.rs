@@ -14,7 +14,7 @@ use rustix::process::WaitOptions;
 use super::create::{Made, Options, Until, create};
 use super::start::run_poststart;
 use super::terminal::Relay;
-use super::{Container, Result, delete};
+use super::{Container, Result, Warn, delete};
 use crate::init::failure::{Explain, Failure};
 
 /// What the command line says about `run` besides what `create` takes.
@@ -30,19 +30,19 @@ pub struct RunOptions {
 ///
 /// # Errors
 /// As `create`; nothing is left behind.
-pub fn run(store: &Store, options: &Options, run: RunOptions) -> Result<(i32, Vec<String>)> {
+pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) -> Result<i32> {
     let signals = if options.detach { None } else { Some(block_signals()?) };
     if !options.detach && !run.no_subreaper {
         nix::sys::prctl::set_child_subreaper(true).explain(|| "prctl PR_SET_CHILD_SUBREAPER")?;
     }
-    let made = create(store, options, Until::Now)?;
-    started(store, &made)?;
+    let made = create(store, options, Until::Now, warn)?;
+    started(store, &made, warn)?;
     let Some(signals) = signals else {
-        return Ok((0, Vec::new()));
+        return Ok(0);
     };
     let code = wait(&made, signals)?;
     if run.keep {
-        return Ok((code, Vec::new()));
+        return Ok(code);
     }
     let Made { dir, state, .. } = made;
     let lock = dir.lock()?;
@@ -54,11 +54,12 @@ pub fn run(store: &Store, options: &Options, run: RunOptions) -> Result<(i32, Ve
     delete::kill_everything(&container)?;
     let state = delete::remove(container)?;
     drop(lock);
-    Ok((code, delete::run_poststop(&state)))
+    delete::run_poststop(&state, warn);
+    Ok(code)
 }
 
 /// Waits until init has executed the program, and runs the poststart hooks.
-fn started(store: &Store, made: &Made) -> Result<()> {
+fn started(store: &Store, made: &Made, warn: Warn<'_>) -> Result<()> {
     let told = made.channel.receive().explain(|| "cannot hear init")?;
     let failed = match told {
         Some(crate::channel::ToHost::Failed(text)) => Some(super::Error::Start(Failure::new(text))),
@@ -76,9 +77,7 @@ fn started(store: &Store, made: &Made) -> Result<()> {
         // Nothing of a container that could not be started stays behind.
         let cleared = delete::kill_everything(&container).and_then(|()| delete::remove(container));
         if let Ok(state) = cleared {
-            delete::run_poststop(&state)
-                .iter()
-                .for_each(|warning| tracing::warn!("{warning}"));
+            delete::run_poststop(&state, warn);
         }
         error
     })

@@ -20,6 +20,9 @@ use crate::hooks;
 pub use error::{Error, Result};
 pub use host::in_user_namespace;
 
+/// Where a verb tells what a person should know though it is no error.
+pub type Warn<'a> = &'a dyn Fn(&str);
+
 /// A container that exists, as it is now.
 #[derive(Debug)]
 pub struct Container {

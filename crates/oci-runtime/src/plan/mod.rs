@@ -186,7 +186,7 @@ pub(crate) struct Process {
     pub umask: Option<u32>,
     /// `rlimits`: (`RLIMIT_*` number, soft, hard).
     pub rlimits: Vec<(u32, u64, u64)>,
-    /// `capabilities`; `None` when config has no such section (then everything is kept, as runc does).
+    /// `capabilities`; `None` when config has no such section: then the process gets none, as with runc.
     pub capabilities: Option<Capabilities>,
     /// `noNewPrivileges`.
     pub no_new_privileges: bool,

@@ -17,7 +17,7 @@ use crate::plan::Rootfs;
 pub fn prepare(rootfs: &Rootfs) -> Result<Root, Failure> {
     let propagation = match rootfs.propagation {
         0 => MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
-        bits => MountPropagationFlags::from_bits_retain(bits as u32),
+        bits => initial(MountPropagationFlags::from_bits_retain(bits as u32)),
     };
     rustix::mount::mount_change("/", propagation).explain(|| "cannot change the propagation of /")?;
     let path = &rootfs.path;
@@ -27,6 +27,14 @@ pub fn prepare(rootfs: &Rootfs) -> Result<Root, Failure> {
     }
     rustix::mount::mount_bind_recursive(path, path).explain(|| format!("root.path: cannot bind {}", path.display()))?;
     Root::open(path).explain(|| format!("root.path: cannot open {}", path.display()))
+}
+
+/// An unbindable mount could not be bound any more, and there is a lot to bind until [`propagate`].
+fn initial(propagation: MountPropagationFlags) -> MountPropagationFlags {
+    match propagation.contains(MountPropagationFlags::UNBINDABLE) {
+        true => MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+        false => propagation,
+    }
 }
 
 /// Makes the mount that holds `path` private: what is mounted there must not reach the host, and pivot_root(2)
@@ -63,12 +71,7 @@ pub fn pivot(root: &Root, rootfs: &Rootfs) -> Result<(), Failure> {
         rustix::mount::mount_change(".", slave).explain(|| "cannot cut off the old root")?;
     }
     rustix::mount::unmount(".", UnmountFlags::DETACH).explain(|| "cannot detach the old root")?;
-    rustix::process::chdir("/").explain(|| "cannot enter the new root")?;
-    if rootfs.propagation != 0 {
-        let flags = MountPropagationFlags::from_bits_retain(rootfs.propagation as u32);
-        rustix::mount::mount_change("/", flags).explain(|| "linux.rootfsPropagation: cannot apply")?;
-    }
-    Ok(())
+    rustix::process::chdir("/").explain(|| "cannot enter the new root")
 }
 
 /// `--no-pivot`: moves `root` over `/`, for hosts whose root is a ramdisk.
@@ -80,12 +83,19 @@ pub fn move_root(root: &Root, rootfs: &Rootfs) -> Result<(), Failure> {
     rustix::process::fchdir(root.as_fd()).explain(|| "cannot enter the root filesystem")?;
     rustix::mount::mount_move(".", "/").explain(|| "--no-pivot: cannot move the root filesystem to /")?;
     rustix::process::chroot(".").explain(|| "--no-pivot: chroot")?;
-    rustix::process::chdir("/").explain(|| "cannot enter the new root")?;
-    if rootfs.propagation != 0 {
-        let flags = MountPropagationFlags::from_bits_retain(rootfs.propagation as u32);
-        rustix::mount::mount_change("/", flags).explain(|| "linux.rootfsPropagation: cannot apply")?;
+    rustix::process::chdir("/").explain(|| "cannot enter the new root")
+}
+
+/// Gives the new root the propagation that config asks for, last of all that is done to mounts.
+///
+/// # Errors
+/// As mount(2), named by `linux.rootfsPropagation`.
+pub fn propagate(rootfs: &Rootfs) -> Result<(), Failure> {
+    if rootfs.propagation == 0 {
+        return Ok(());
     }
-    Ok(())
+    let flags = MountPropagationFlags::from_bits_retain(rootfs.propagation as u32);
+    rustix::mount::mount_change("/", flags).explain(|| "linux.rootfsPropagation: cannot apply")
 }
 
 /// The host's proc and sysfs stay reachable below a moved root for whoever may chroot(2) or mount(2): they are
