@@ -291,7 +291,7 @@ impl Out {
     #[track_caller]
     pub(crate) fn fails(self, text: &str) -> Self {
         let out = self.exits(1);
-        assert!(out.stderr.contains(text), "should have said \"{text}\": {out}");
+        assert!(out.said().contains(text), "should have said \"{text}\": {out}");
         out
     }
 
@@ -305,6 +305,11 @@ impl Out {
             "should have said one of {texts:?}: {out}"
         );
         out
+    }
+
+    /// Standard error, with the quotes as they were before they were put into a quoted log line.
+    pub(crate) fn said(&self) -> String {
+        self.stderr.replace("\\\"", "\"")
     }
 
     /// Demands that nothing was written to standard error.

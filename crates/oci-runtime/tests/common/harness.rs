@@ -1,6 +1,6 @@
 //! A test's place on the machine, and the search for what it has left there.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,7 @@ pub(crate) struct Test {
     dir: PathBuf,
     mark: String,
     containers: Cell<usize>,
+    program: RefCell<PathBuf>,
 }
 
 impl Test {
@@ -81,6 +82,7 @@ impl Test {
             dir,
             mark,
             containers: Cell::new(0),
+            program: RefCell::new(runtime()),
         })
     }
 
@@ -111,7 +113,12 @@ impl Test {
 
     /// The runtime under test without any flag.
     pub(crate) fn bare_runtime(&self) -> Cmd {
-        Cmd::new(runtime(), &self.dir.join("logs"))
+        Cmd::new(self.program.borrow().as_path(), &self.dir.join("logs"))
+    }
+
+    /// From now on this test runs the program at `path` (a copy of the runtime that may be attacked, for one).
+    pub(crate) fn use_runtime(&self, path: &Path) {
+        path.clone_into(&mut self.program.borrow_mut());
     }
 
     /// A bundle named `id` (busybox, default config) for the program `args`, not created yet.
