@@ -4,7 +4,10 @@
 //! kernel document, returns `rustix::io::Errno` for failures and `OwnedFd` for every descriptor that it makes
 //! (close-on-exec from the first instant).
 
+pub mod bpf;
 pub mod mount;
+pub mod net;
+pub mod pidfs;
 pub mod process;
 pub mod seccomp;
 

@@ -114,3 +114,85 @@ pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
     let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
     check(result).map(drop)
 }
+
+/// True when the kernel started this program with raised privileges: set-user-id, set-group-id or file capabilities
+/// (`AT_SECURE`, getauxval(3)).
+pub fn is_secure_execution() -> bool {
+    // SAFETY: getauxval only reads the vector that the kernel left on the stack.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Puts a signal back to its default action (`sigaction(2)`).
+///
+/// # Errors
+/// `EINVAL` for a signal that does not exist or cannot be changed.
+pub fn default_signal(signal: c_int) -> Result<(), Errno> {
+    // SAFETY: SIG_DFL installs no handler of ours, so no code can run in signal context.
+    let previous = unsafe { libc::signal(signal, libc::SIG_DFL) };
+    if previous == libc::SIG_ERR {
+        Err(Errno::INVAL)
+    } else {
+        Ok(())
+    }
+}
+
+/// Clears the close-on-exec flag of an inherited descriptor, given by number; true when it is open.
+pub fn keep_on_exec(fd: c_int) -> bool {
+    // SAFETY: F_SETFD with 0 changes one flag of a descriptor, or fails with EBADF; it closes and makes none.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, 0) != -1 }
+}
+
+/// Sets soft and hard limit of one resource (`prlimit(2)`; `RLIM_INFINITY` is `u64::MAX`), of the calling process
+/// when `pid` is `None`.
+///
+/// # Errors
+/// As `prlimit(2)`: `EPERM` when the hard limit would rise without `CAP_SYS_RESOURCE`.
+pub fn set_rlimit(pid: Option<Pid>, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
+    // SAFETY: the kernel reads one `rlimit64`, which outlives the call, and writes nothing (the old limit is NULL).
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            resource,
+            &raw const limit,
+            std::ptr::null::<u8>(),
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Those of the `count` descriptors from 3 on that are open now: what the caller left us.
+pub fn inherited(count: u32) -> Vec<c_int> {
+    let end = 3_i32.saturating_add_unsigned(count);
+    // SAFETY: F_GETFD only reads the flags of a descriptor, or fails with EBADF.
+    (3..end)
+        .filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } != -1)
+        .collect()
+}
+
+/// Closes every descriptor from 3 on but those in `keep` and, by number, in `also`.
+///
+/// For a process fresh from [`clone3`] that goes on with a few of its parent's descriptors only: values that own the
+/// others still exist in its copy of the memory, and must not be used or dropped any more.
+pub fn close_all_but(keep: &[BorrowedFd<'_>], also: &[c_int]) {
+    let mut kept: Vec<c_int> = keep
+        .iter()
+        .map(|fd| fd.as_raw_fd())
+        .chain(also.iter().copied())
+        .collect();
+    kept.sort_unstable();
+    let mut first: u32 = 3;
+    for fd in kept.into_iter().chain([c_int::MAX]) {
+        let fd = fd as u32;
+        if fd > first {
+            // SAFETY: by the contract above, nothing in this process uses the descriptors that are closed here.
+            unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) };
+        }
+        first = first.max(fd + 1);
+    }
+}

@@ -51,3 +51,36 @@ pub fn set_filter(program: &[u8], flags: u64) -> Result<Option<OwnedFd>, Errno> 
     // SAFETY: with NEW_LISTENER the kernel returns a fresh close-on-exec descriptor that nobody else owns.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(value as i32) }))
 }
+
+/// Whether the running kernel knows one `SECCOMP_FILTER_FLAG_*`. Installs nothing, needs no privilege.
+pub fn flag_supported(flag: u64) -> bool {
+    // The kernel refuses this flag unless it comes with a listener.
+    let flags = match flag {
+        FLAG_WAIT_KILLABLE_RECV => flag | FLAG_NEW_LISTENER,
+        _ => flag,
+    };
+    // The flags are checked first (EINVAL), then the program is read: EFAULT says that the flags have passed.
+    // SAFETY: the kernel reads from the null pointer through copy_from_user, which fails; no memory of ours is touched.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            std::ptr::null::<libc::sock_fprog>(),
+        )
+    };
+    check(result) == Err(Errno::FAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_this_kernel() {
+        for flag in [FLAG_TSYNC, FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_NEW_LISTENER] {
+            assert!(flag_supported(flag), "{flag:#x}");
+        }
+        assert!(!flag_supported(1 << 31));
+    }
+}

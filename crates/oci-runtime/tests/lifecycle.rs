@@ -59,7 +59,7 @@ fn create_start_kill_delete() {
     assert_eq!(state["bundle"], json!(c.bundle));
     assert_eq!(state["rootfs"], json!(c.rootfs()));
     assert_eq!(state["annotations"], json!({ "org.example.key": "a value" }));
-    assert_eq!(state["owner"], "");
+    assert_eq!(state["owner"], if kind() == Kind::Runc { "" } else { "root" });
     assert!(state["created"].as_str().is_some_and(is_rfc3339), "{state}");
     let pid = c.pid();
     assert!(pid > 1 && alive(pid), "{state}");

@@ -4,14 +4,29 @@
 //! is reported here, with the JSON path of the field. What the plan holds is ready for the kernel: flag words, C
 //! strings, (file, bytes) writes; the container side reads it and decides nothing.
 
+mod capabilities;
+mod compile;
+mod devices;
+mod error;
+mod hooks;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod paths;
+mod process;
+mod sysctl;
+mod unsupported;
+
 use std::ffi::CString;
 use std::path::PathBuf;
 
+pub(crate) use compile::{Host, Options};
+pub(crate) use error::PlanError;
 use nucleus_sys::mount::Attributes;
 
 /// Everything `create`, `run` and init need to know about one container.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// `root`.
     pub rootfs: Rootfs,
     /// `linux.namespaces`.
@@ -24,8 +39,11 @@ pub struct Plan {
     pub time_offsets: Option<String>,
     /// `mounts`, in the order of config.json.
     pub mounts: Vec<Mount>,
-    /// The default devices and `linux.devices`; a listed device replaces a default one of the same path.
+    /// The default devices and `linux.devices`; a listed device replaces a default one of the same path. Empty when
+    /// `dev_is_bound`.
     pub devices: Vec<Device>,
+    /// `/dev` is a bind mount: it is used as it is, without device nodes, symlinks and `ptmx` of ours.
+    pub dev_is_bound: bool,
     /// `linux.maskedPaths`, each once.
     pub masked_paths: Vec<PathBuf>,
     /// `linux.readonlyPaths`, each once.
@@ -52,7 +70,7 @@ pub struct Plan {
 
 /// `root` and `linux.rootfsPropagation`.
 #[derive(Debug, Default, Clone)]
-pub struct Rootfs {
+pub(crate) struct Rootfs {
     /// Absolute path on the host.
     pub path: PathBuf,
     /// `root.readonly`.
@@ -63,7 +81,7 @@ pub struct Rootfs {
 
 /// `linux.namespaces`, by what the kernel must be asked.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     /// `CLONE_NEW*` bits of the namespaces to make.
     pub new: u64,
     /// Namespaces to join: one `CLONE_NEW*` bit and the path, in the order in which they must be entered (user first).
@@ -72,19 +90,19 @@ pub struct Namespaces {
 
 impl Namespaces {
     /// True when the container gets this namespace (a `CLONE_NEW*` bit) of its own or by path.
-    pub fn has(&self, bit: u64) -> bool {
+    pub(crate) fn has(&self, bit: u64) -> bool {
         self.creates(bit) || self.join.iter().any(|(join, _)| *join == bit)
     }
 
     /// True when a new namespace of this kind (a `CLONE_NEW*` bit) is made.
-    pub fn creates(&self, bit: u64) -> bool {
+    pub(crate) fn creates(&self, bit: u64) -> bool {
         self.new & bit != 0
     }
 }
 
 /// One line of a uid or gid map (user_namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdMapping {
+pub(crate) struct IdMapping {
     /// First id inside.
     pub container_id: u32,
     /// First id outside.
@@ -95,7 +113,7 @@ pub struct IdMapping {
 
 /// One entry of `mounts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
+pub(crate) struct Mount {
     /// Absolute, cleaned path inside the container.
     pub destination: PathBuf,
     /// What is mounted.
@@ -115,7 +133,7 @@ pub struct Mount {
 
 /// The kinds of [`Mount`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MountKind {
+pub(crate) enum MountKind {
     /// A new instance of a filesystem (`type`, `source`).
     Filesystem {
         /// `mounts[].type`, as /proc/filesystems names it.
@@ -136,11 +154,11 @@ pub enum MountKind {
 
 /// One device node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
+pub(crate) struct Device {
     /// Absolute, cleaned path inside the container.
     pub path: PathBuf,
     /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO` plus the permission bits.
-    pub mode: u32,
+    pub(crate) mode: u32,
     /// Major and minor number; both 0 for a FIFO.
     pub rdev: (u32, u32),
     /// Owner in the container's terms.
@@ -151,7 +169,7 @@ pub struct Device {
 
 /// `process`, ready for the kernel.
 #[derive(Debug, Default, Clone)]
-pub struct Process {
+pub(crate) struct Process {
     /// `args`, never empty.
     pub args: Vec<CString>,
     /// `env`; what is missing of `HOME` is added by init, which may look into the container's files.
@@ -168,7 +186,7 @@ pub struct Process {
     pub umask: Option<u32>,
     /// `rlimits`: (`RLIMIT_*` number, soft, hard).
     pub rlimits: Vec<(u32, u64, u64)>,
-    /// `capabilities`; `None` when config has no such section (then everything is kept, as runc does).
+    /// `capabilities`; `None` when config has no such section: then the process gets none, as with runc.
     pub capabilities: Option<Capabilities>,
     /// `noNewPrivileges`.
     pub no_new_privileges: bool,
@@ -182,7 +200,7 @@ pub struct Process {
 
 /// The five capability sets as bit masks (bit n = capability number n).
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Capabilities {
+pub(crate) struct Capabilities {
     /// Upper bound over every later execve.
     pub bounding: u64,
     /// In force.
@@ -197,7 +215,7 @@ pub struct Capabilities {
 
 /// A compiled `linux.seccomp`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seccomp {
+pub(crate) struct Seccomp {
     /// Array of `struct sock_filter`, host byte order.
     pub program: Vec<u8>,
     /// `SECCOMP_FILTER_FLAG_*` for seccomp(2).
@@ -206,7 +224,7 @@ pub struct Seccomp {
 
 /// The six kinds of hooks, in the order in which runtime.md runs them.
 #[derive(Debug, Default, Clone)]
-pub struct Hooks {
+pub(crate) struct Hooks {
     /// Host side, after the namespaces are made (deprecated by the spec, used by Docker).
     pub prestart: Vec<Hook>,
     /// Host side, right after `prestart`.
@@ -221,9 +239,16 @@ pub struct Hooks {
     pub poststop: Vec<Hook>,
 }
 
+impl Hooks {
+    /// True when the host side has hooks to run while the container is created.
+    pub fn host_side_at_create(&self) -> bool {
+        !self.prestart.is_empty() || !self.create_runtime.is_empty()
+    }
+}
+
 /// One hook.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Hook {
+pub(crate) struct Hook {
     /// Absolute path of the program.
     pub path: PathBuf,
     /// `args` (argv[0] included); the path alone when config gives none.
@@ -233,3 +258,6 @@ pub struct Hook {
     /// Seconds after which it is killed.
     pub timeout: Option<u32>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! Executing a [`Plan`]: make the directories, apply the limits, hand out the means to join.
+//!
+//! Called by the host side. [`Plan::create`] only makes the directories, so that a child can be born into them while
+//! the caller goes on with [`Cgroup::apply_limits`]; the caller sees to it that the limits are in place before the
+//! user's program runs. A [`Cgroup`] removes what it made when it is dropped, until it is committed.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, mkdirat};
+use rustix::io::Errno;
+
+use crate::dir::{Dir, write_value};
+use crate::error::Error;
+use crate::join::Joiner;
+use crate::layout::Version;
+use crate::plan::{Devices, Directory, Plan, Write, WriteRule};
+use crate::record::Record;
+use crate::{cpuset, delegate};
+
+/// A container's cgroup, one directory in each hierarchy. Removes what it made when dropped, unless committed.
+#[derive(Debug)]
+pub struct Cgroup {
+    plan: Plan,
+    /// In the order of `plan.directories`; `None` where a rootless run goes without.
+    members: Vec<Option<Dir>>,
+    /// The v2 directory is new, see [`Cgroup::unified_dir`].
+    unified_is_new: bool,
+    /// What was made, parents first.
+    made: Vec<PathBuf>,
+}
+
+impl Plan {
+    /// Makes the directories, parents included, and checks that nothing else lives there.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`] and [`Error::Frozen`] for a directory that existed before, [`Error::File`] naming the
+    /// directory that could not be made. What was made until then is removed again.
+    pub fn create(self) -> Result<Cgroup, Error> {
+        let mut cgroup = Cgroup {
+            members: Vec::with_capacity(self.directories.len()),
+            made: Vec::with_capacity(self.directories.len()),
+            unified_is_new: false,
+            plan: self,
+        };
+        for index in 0..cgroup.plan.directories.len() {
+            let member = cgroup.make(index)?;
+            cgroup.members.push(member);
+        }
+        Ok(cgroup)
+    }
+}
+
+impl Cgroup {
+    fn make(&mut self, index: usize) -> Result<Option<Dir>, Error> {
+        let directory = &self.plan.directories[index];
+        let path = directory.mount.join(&directory.relative);
+        let made = self.made.len();
+        match make_path(&directory.mount, &path, &mut self.made) {
+            Ok(()) => {}
+            Err(Error::File { errno, .. }) if is_permission(errno) && self.plan.can_lack(index) => return Ok(None),
+            Err(Error::File { errno, path, .. }) if is_permission(errno) => {
+                return Err(self.refused(index, path, errno));
+            }
+            Err(error) => return Err(error),
+        }
+        let dir = Dir::open(&path).map_err(Error::file("open", &path))?;
+        if directory.version == Version::V1 && directory.controllers.iter().any(|name| name == "cpuset") {
+            cpuset::inherit(&self.made[made..])?;
+        }
+        let new = self.made.len() > made;
+        if directory.version == Version::V2 {
+            delegate::enable(directory)?;
+            self.unified_is_new = new;
+        }
+        if !new {
+            check_existing(directory, &dir)?;
+        }
+        Ok(Some(dir))
+    }
+
+    /// The error for a directory that we may not make: for a limit's sake where there is one.
+    fn refused(&self, index: usize, path: PathBuf, errno: Errno) -> Error {
+        match self.plan.writes.iter().find(|write| write.directory == index) {
+            Some(write) => Error::NoCgroup {
+                field: write.field.clone(),
+                path,
+                errno,
+            },
+            None => Error::File {
+                action: "make cgroup",
+                path,
+                errno,
+            },
+        }
+    }
+
+    /// Writes every limit and the device rules.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] with the JSON path, the file and the kernel's reason; [`Error::DeviceProgram`].
+    pub fn apply_limits(&self) -> Result<(), Error> {
+        let mut writes = self.plan.writes.iter();
+        while let Some(write) = writes.next() {
+            match self.write(write) {
+                Err(Error::Limit {
+                    errno: Errno::INVAL, ..
+                }) if write.rule == WriteRule::AfterNext => {
+                    if let Some(next) = writes.next() {
+                        self.write(next)?;
+                    }
+                    self.write(write)?;
+                }
+                result => result?,
+            }
+        }
+        match &self.plan.devices {
+            Some(devices) => self.apply_devices(devices),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&self, write: &Write) -> Result<(), Error> {
+        let Some(dir) = &self.members[write.directory] else {
+            return Err(self.refused(
+                write.directory,
+                self.plan.directories[write.directory].mount.clone(),
+                Errno::ACCESS,
+            ));
+        };
+        match dir.write(&write.file, &write.value) {
+            Err(Errno::NOENT) if write.rule == WriteRule::MayLack => Ok(()),
+            Err(errno) => Err(Error::Limit {
+                field: write.field.clone(),
+                value: write.value.clone(),
+                path: dir.file(&write.file),
+                errno,
+                hint: hint(dir, write, errno),
+            }),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn apply_devices(&self, devices: &Devices) -> Result<(), Error> {
+        match devices {
+            Devices::V1(index, list) => {
+                let Some(dir) = &self.members[*index] else {
+                    return Ok(());
+                };
+                let open = |file: &str| dir.writer(file).map_err(Error::file("open", dir.file(file)));
+                let files = [
+                    ("devices.deny", open("devices.deny")?),
+                    ("devices.allow", open("devices.allow")?),
+                ];
+                for (allow, value) in list.writes() {
+                    let (file, fd) = &files[usize::from(allow)];
+                    write_value(fd, &value).map_err(|errno| Error::Limit {
+                        field: "linux.resources.devices".into(),
+                        path: dir.file(file),
+                        value,
+                        errno,
+                        hint: String::new(),
+                    })?;
+                }
+                Ok(())
+            }
+            Devices::V2(index, program) => {
+                let Some(dir) = &self.members[*index] else {
+                    return Ok(());
+                };
+                let failed = |action: &'static str| {
+                    move |errno| Error::DeviceProgram {
+                        action,
+                        path: dir.path.clone(),
+                        errno,
+                    }
+                };
+                let program = nucleus_sys::bpf::load_device_program(program).map_err(failed("load"))?;
+                nucleus_sys::bpf::attach_device_program(&dir.fd, &program, None).map_err(failed("attach"))
+            }
+        }
+    }
+
+    /// The v2 directory, for `CLONE_INTO_CGROUP`; `None` on a host without v2, and for a directory that was there
+    /// before: that is joined through the [`Joiner`].
+    ///
+    /// Linux 6.12 and later kill a child at its birth when it is cloned into a cgroup whose `cgroup.kill` was written
+    /// more often than that of the parent's cgroup (kernel/cgroup/cgroup.c compares the `kill_seq` of the one with
+    /// that of the other). A new directory starts with none.
+    pub fn unified_dir(&self) -> Option<BorrowedFd<'_>> {
+        self.unified().filter(|_| self.unified_is_new).map(|dir| dir.fd.as_fd())
+    }
+
+    /// What a process needs to move itself into all hierarchies that [`Cgroup::unified_dir`] does not stand for.
+    ///
+    /// # Errors
+    /// When a `tasks` file (v1) or `cgroup.procs` (v2) cannot be opened.
+    pub fn joiner(&self) -> Result<Joiner, Error> {
+        let members = self.plan.directories.iter().zip(&self.members);
+        let v1 = members
+            .filter(|(dir, _)| dir.version == Version::V1)
+            .filter_map(|(_, member)| member.as_ref());
+        Joiner::open(v1, self.unified().filter(|_| !self.unified_is_new))
+    }
+
+    /// What later verbs need to find the cgroup again. No paths when the container runs without one.
+    pub fn record(&self) -> Record {
+        let pairs = self.plan.directories.iter().zip(&self.members);
+        Record::of(pairs.filter_map(|(directory, member)| Some((directory, member.as_ref()?.path.clone()))))
+    }
+
+    /// Keeps what was made: from now on the state file's [`Record`] answers for it.
+    pub fn commit(mut self) {
+        self.made.clear();
+    }
+
+    fn unified(&self) -> Option<&Dir> {
+        let members = self.plan.directories.iter().zip(&self.members);
+        members
+            .filter(|(dir, _)| dir.version == Version::V2)
+            .find_map(|(_, member)| member.as_ref())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The directories that were made last go first, so that parents are empty when their turn comes.
+        for path in self.made.drain(..).rev() {
+            if let Err(error) = crate::remove::remove_tree(&path) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+}
+
+/// More to say about a refused value: what is in use.
+fn hint(dir: &Dir, write: &Write, errno: Errno) -> String {
+    if errno != Errno::BUSY || !write.file.starts_with("memory.") {
+        return String::new();
+    }
+    let read = |file: &str| {
+        dir.read(file)
+            .map(|text| text.trim().to_owned())
+            .unwrap_or("unknown".to_owned())
+    };
+    let (usage, peak) = (read("memory.usage_in_bytes"), read("memory.max_usage_in_bytes"));
+    format!(" (current usage: {usage}, peak usage: {peak})")
+}
+
+pub(crate) fn is_permission(errno: Errno) -> bool {
+    matches!(errno, Errno::ACCESS | Errno::PERM | Errno::ROFS)
+}
+
+/// mkdir -p below `mount`, in one call where the parents exist. Records what it made.
+fn make_path(mount: &Path, path: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let mode = Mode::from_raw_mode(0o755);
+    match mkdirat(CWD, path, mode) {
+        Ok(()) => {
+            made.push(path.to_path_buf());
+            return Ok(());
+        }
+        Err(Errno::EXIST) => return Ok(()),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(Error::file("make cgroup", path)(errno)),
+    }
+    let mut parents: Vec<&Path> = path.ancestors().take_while(|parent| *parent != mount).collect();
+    parents.reverse();
+    for parent in parents {
+        match mkdirat(CWD, parent, mode) {
+            Ok(()) => made.push(parent.to_path_buf()),
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Error::file("make cgroup", parent)(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// A directory that was there before may be used when nothing lives in it and nothing in it would stand still: what
+/// runc 1.2 and later ask for.
+fn check_existing(directory: &Directory, dir: &Dir) -> Result<(), Error> {
+    let freezer = directory.controllers.iter().any(|name| name == "freezer");
+    let frozen = match directory.version {
+        Version::V2 => dir.read("cgroup.freeze").is_ok_and(|text| text.trim() == "1"),
+        Version::V1 => freezer && dir.read("freezer.state").is_ok_and(|text| text.trim() != "THAWED"),
+    };
+    if frozen {
+        return Err(Error::Frozen { path: dir.path.clone() });
+    }
+    let count = crate::pids::read(&dir.path, true)?.len();
+    if count > 0 {
+        return Err(Error::NotEmpty {
+            path: dir.path.clone(),
+            count,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,274 @@
+//! Which control group hierarchies this host has and where: v1, v2, both, or none.
+//!
+//! Probed once by the caller and passed down. [`Layout::probe`] does the reading (statfs, /proc/self/cgroup, and
+//! /proc/self/mountinfo only when v1 is involved), [`Layout::parse`] the deciding, so that every layout is testable
+//! from text. Only mounts below /sys/fs/cgroup count: others belong to some container's root filesystem.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::statfs;
+use rustix::io::Errno;
+
+use crate::dir::read_path;
+use crate::error::Error;
+use crate::path::clean;
+
+const ROOT: &str = "/sys/fs/cgroup";
+pub(crate) const CGROUP2_MAGIC: u64 = 0x6367_7270;
+pub(crate) const CGROUP1_MAGIC: u64 = 0x0027_e0eb;
+
+/// The kernel interface of a hierarchy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// cgroup-v1 (Documentation/admin-guide/cgroup-v1).
+    V1,
+    /// cgroup-v2 (Documentation/admin-guide/cgroup-v2.rst).
+    V2,
+}
+
+/// One mounted hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// v1 or v2.
+    pub version: Version,
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// The controllers on it, as the kernel names them; a named v1 hierarchy has the one entry `name=NAME`.
+    pub controllers: Vec<String>,
+    /// The runtime's own cgroup, relative to `mount`.
+    pub own: PathBuf,
+}
+
+impl Hierarchy {
+    /// True when this hierarchy carries the controller.
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+}
+
+/// The kind of [`Layout`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// No hierarchy is mounted.
+    None,
+    /// v1 hierarchies only.
+    Legacy,
+    /// v1 hierarchies, and v2 at /sys/fs/cgroup/unified.
+    Hybrid,
+    /// v2 only.
+    Unified,
+}
+
+/// The host's hierarchies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Which kind it is.
+    pub mode: Mode,
+    /// All of them; the v2 hierarchy, where there is one, comes last.
+    pub hierarchies: Vec<Hierarchy>,
+}
+
+/// What [`Layout::probe`] reads from the kernel.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Where cgroup2 is mounted.
+    pub v2_mount: Option<&'a str>,
+    /// `cgroup.controllers` of that mount.
+    pub v2_controllers: &'a str,
+    /// /proc/self/cgroup.
+    pub own: &'a str,
+    /// /proc/self/mountinfo; empty on a pure v2 host.
+    pub mountinfo: &'a str,
+}
+
+impl Layout {
+    /// A host without control groups.
+    pub fn none() -> Layout {
+        Layout {
+            mode: Mode::None,
+            hierarchies: Vec::new(),
+        }
+    }
+
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// When one of the files in /proc or `cgroup.controllers` cannot be read. A missing /sys/fs/cgroup is no error
+    /// but [`Layout::none`].
+    pub fn probe() -> Result<Layout, Error> {
+        let unified = format!("{ROOT}/unified");
+        let (v2_mount, v1) = match magic(ROOT)? {
+            None => return Ok(Layout::none()),
+            Some(CGROUP2_MAGIC) => (Some(ROOT), false),
+            Some(_) if magic(&unified)? == Some(CGROUP2_MAGIC) => (Some(unified.as_str()), true),
+            Some(_) => (None, true),
+        };
+        let v2_controllers = match v2_mount {
+            Some(mount) => read_path(&Path::new(mount).join("cgroup.controllers"))?,
+            None => String::new(),
+        };
+        let own = read_path(Path::new("/proc/self/cgroup"))?;
+        let mountinfo = if v1 {
+            read_path(Path::new("/proc/self/mountinfo"))?
+        } else {
+            String::new()
+        };
+        Ok(Layout::parse(&Facts {
+            v2_mount,
+            v2_controllers: &v2_controllers,
+            own: &own,
+            mountinfo: &mountinfo,
+        }))
+    }
+
+    /// Decides from what was read.
+    pub fn parse(facts: &Facts<'_>) -> Layout {
+        let memberships = parse_own(facts.own);
+        let mut hierarchies = parse_mounts(facts.mountinfo, &memberships);
+        let v1 = !hierarchies.is_empty();
+        if let Some(mount) = facts.v2_mount {
+            let own = memberships.iter().find(|member| member.controllers.is_empty());
+            hierarchies.push(Hierarchy {
+                version: Version::V2,
+                mount: mount.into(),
+                controllers: facts.v2_controllers.split_whitespace().map(str::to_owned).collect(),
+                own: own.map(|member| clean(Path::new(member.path))).unwrap_or_default(),
+            });
+        }
+        let mode = match (v1, facts.v2_mount.is_some()) {
+            (false, false) => Mode::None,
+            (true, false) => Mode::Legacy,
+            (true, true) => Mode::Hybrid,
+            (false, true) => Mode::Unified,
+        };
+        Layout { mode, hierarchies }
+    }
+
+    /// The hierarchy that carries a controller.
+    pub fn find(&self, controller: &str) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|hierarchy| hierarchy.has(controller))
+    }
+
+    /// The v2 hierarchy.
+    pub fn unified(&self) -> Option<&Hierarchy> {
+        self.hierarchies
+            .iter()
+            .find(|hierarchy| hierarchy.version == Version::V2)
+    }
+}
+
+/// The filesystem type at `path`, `None` when there is nothing.
+fn magic(path: &str) -> Result<Option<u64>, Error> {
+    match statfs(path) {
+        Ok(stat) => Ok(Some(stat.f_type as u64)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(Error::file("stat", path)(errno)),
+    }
+}
+
+/// One line of /proc/self/cgroup (cgroups(7)).
+struct Membership<'a> {
+    /// The controllers of a v1 hierarchy, or `name=NAME`; empty for v2.
+    controllers: Vec<&'a str>,
+    path: &'a str,
+}
+
+fn parse_own(text: &str) -> Vec<Membership<'_>> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let controllers = fields.next()?.split(',').filter(|name| !name.is_empty()).collect();
+            Some(Membership {
+                controllers,
+                path: fields.next()?,
+            })
+        })
+        .collect()
+}
+
+/// The v1 hierarchies of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarchy> {
+    let mut found: Vec<Hierarchy> = Vec::new();
+    for line in mountinfo.lines() {
+        let Some(mount) = Mount::parse(line) else { continue };
+        if mount.fstype != "cgroup" || !mount.point.starts_with(ROOT) {
+            continue;
+        }
+        let Some(member) = memberships.iter().find(|member| {
+            member
+                .controllers
+                .first()
+                .is_some_and(|name| mount.options.split(',').any(|option| option == *name))
+        }) else {
+            continue;
+        };
+        let controllers: Vec<String> = member.controllers.iter().map(|name| (*name).to_owned()).collect();
+        // A later mount at the same place hides the earlier one; a hierarchy that is mounted twice is used once.
+        found.retain(|other| other.mount != mount.point);
+        if found.iter().any(|other| other.controllers == controllers) {
+            continue;
+        }
+        let own = Path::new(member.path)
+            .strip_prefix(&mount.root)
+            .unwrap_or(Path::new(""));
+        found.push(Hierarchy {
+            version: Version::V1,
+            mount: mount.point,
+            controllers,
+            own: clean(own),
+        });
+    }
+    found
+}
+
+/// The fields of one mountinfo line that matter here.
+struct Mount<'a> {
+    root: PathBuf,
+    point: PathBuf,
+    fstype: &'a str,
+    options: &'a str,
+}
+
+impl<'a> Mount<'a> {
+    fn parse(line: &'a str) -> Option<Mount<'a>> {
+        let (left, right) = line.split_once(" - ")?;
+        let mut left = left.split(' ').skip(3);
+        let mut right = right.split(' ');
+        Some(Mount {
+            root: unescape(left.next()?),
+            point: unescape(left.next()?),
+            fstype: right.next()?,
+            options: right.nth(1)?,
+        })
+    }
+}
+
+/// Undoes the kernel's `\040` for blanks and the like.
+fn unescape(text: &str) -> PathBuf {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = text.as_bytes();
+    let mut result = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = tail
+            .get(..3)
+            .filter(|_| first == b'\\')
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                result.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                result.push(first);
+                rest = tail;
+            }
+        }
+    }
+    OsString::from_vec(result).into()
+}
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;

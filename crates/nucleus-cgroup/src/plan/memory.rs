@@ -1,0 +1,142 @@
+//! `linux.resources.memory` (cgroup-v1/memory.rst, cgroup-v2.rst "Memory"). Bytes everywhere; -1 is no limit, 0 and
+//! false are "do not touch".
+//!
+//! The spec's `swap` is v1's: memory and swap together. v2 counts swap by itself, so that it becomes swap - limit.
+
+use oci_spec::runtime::LinuxMemory;
+
+use super::{Compiler, Target, WriteRule, limit};
+use crate::error::PlanError;
+use crate::layout::Version;
+
+const LIMIT: &str = "linux.resources.memory.limit";
+const SWAP: &str = "linux.resources.memory.swap";
+const RESERVATION: &str = "linux.resources.memory.reservation";
+
+pub(crate) fn compile(out: &mut Compiler<'_>, memory: &LinuxMemory) -> Result<(), PlanError> {
+    let given = |value: Option<i64>| value.filter(|value| *value != 0);
+    let fields = [
+        (given(memory.limit()), LIMIT),
+        (given(memory.swap()), SWAP),
+        (given(memory.reservation()), RESERVATION),
+    ];
+    refuse_unsupported(memory)?;
+    let Some((_, field)) = fields.iter().find(|(value, _)| value.is_some()) else {
+        return Ok(());
+    };
+    let target = out.target("memory", *field)?;
+    let (limit, swap) = (given(memory.limit()), given(memory.swap()));
+    for (value, field) in fields {
+        if value.is_some_and(|value| value < -1) {
+            return Err(PlanError::new(field, "must be -1 or more"));
+        }
+    }
+    match target.version {
+        Version::V1 => v1(out, target, limit, swap),
+        Version::V2 => v2(out, target, limit, swap)?,
+    }
+    if let Some(value) = given(memory.reservation()) {
+        match target.version {
+            Version::V1 => out.write(
+                target,
+                "memory.soft_limit_in_bytes",
+                value,
+                RESERVATION,
+                WriteRule::Strict,
+            ),
+            Version::V2 => out.write(
+                target,
+                "memory.low",
+                super::limit(value),
+                RESERVATION,
+                WriteRule::Strict,
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// v1 keeps memory.limit_in_bytes <= memory.memsw.limit_in_bytes at all times. A new cgroup has no limit, so that the
+/// smaller one goes first; when the kernel refuses that (an update that raises both), the other one does.
+fn v1(out: &mut Compiler<'_>, target: Target, limit: Option<i64>, swap: Option<i64>) {
+    let paired = if swap.is_some() {
+        WriteRule::AfterNext
+    } else {
+        WriteRule::Strict
+    };
+    if limit == Some(-1) && swap.is_none() {
+        // Without a limit on memory one on memory and swap makes no sense; kernels without swap accounting lack it.
+        out.write(target, "memory.memsw.limit_in_bytes", -1, LIMIT, WriteRule::MayLack);
+    }
+    if let Some(limit) = limit {
+        out.write(target, "memory.limit_in_bytes", limit, LIMIT, paired);
+    }
+    if let Some(swap) = swap {
+        out.write(target, "memory.memsw.limit_in_bytes", swap, SWAP, WriteRule::Strict);
+    }
+}
+
+fn v2(out: &mut Compiler<'_>, target: Target, memory: Option<i64>, swap: Option<i64>) -> Result<(), PlanError> {
+    if let Some(swap) = swap_v2(memory, swap)? {
+        // A kernel without swap lacks the file; forbidding or freeing what is not there is no failure.
+        let rule = if swap <= 0 {
+            WriteRule::MayLack
+        } else {
+            WriteRule::Strict
+        };
+        out.write(target, "memory.swap.max", limit(swap), SWAP, rule);
+    }
+    if let Some(memory) = memory {
+        out.write(target, "memory.max", limit(memory), LIMIT, WriteRule::Strict);
+    }
+    Ok(())
+}
+
+/// memory.swap.max from the spec's pair; -1 is no limit, `None` leaves it alone.
+fn swap_v2(memory: Option<i64>, swap: Option<i64>) -> Result<Option<i64>, PlanError> {
+    match (memory, swap) {
+        // Unlimited memory alone frees swap too, as on v1.
+        (Some(-1), None) | (_, Some(-1)) => Ok(Some(-1)),
+        (_, None) => Ok(None),
+        (Some(-1), Some(swap)) => Ok(Some(swap)),
+        (None, Some(_)) => Err(PlanError::new(SWAP, "cannot be set without memory.limit on cgroup v2")),
+        (Some(memory), Some(swap)) if swap < memory => Err(PlanError::new(
+            SWAP,
+            "includes memory: must not be less than memory.limit",
+        )),
+        (Some(memory), Some(swap)) => Ok(Some(swap - memory)),
+    }
+}
+
+fn refuse_unsupported(memory: &LinuxMemory) -> Result<(), PlanError> {
+    let refuse = |field: &'static str| Err(PlanError::new(field, "is not supported yet"));
+    if memory.swappiness().is_some() {
+        return refuse("linux.resources.memory.swappiness");
+    }
+    if memory.disable_oom_killer() == Some(true) {
+        return refuse("linux.resources.memory.disableOOMKiller");
+    }
+    if memory.check_before_update() == Some(true) {
+        return refuse("linux.resources.memory.checkBeforeUpdate");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn swap_is_counted_by_itself_on_v2() {
+        let convert = |memory, swap| swap_v2(memory, swap).map_err(|error| error.problem);
+        assert_eq!(convert(Some(100), Some(300)), Ok(Some(200)));
+        assert_eq!(convert(Some(100), Some(100)), Ok(Some(0)));
+        assert_eq!(convert(Some(100), Some(-1)), Ok(Some(-1)));
+        assert_eq!(convert(Some(100), None), Ok(None));
+        assert_eq!(convert(Some(-1), None), Ok(Some(-1)));
+        assert_eq!(convert(Some(-1), Some(50)), Ok(Some(50)));
+        assert_eq!(convert(None, None), Ok(None));
+        assert!(convert(None, Some(50)).is_err());
+        assert!(convert(Some(100), Some(50)).is_err());
+    }
+}

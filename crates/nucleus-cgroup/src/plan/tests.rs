@@ -1,0 +1,179 @@
+//! Golden plans: config.json and a layout in, directories and writes out.
+
+use super::*;
+use crate::layout::Facts;
+
+fn layout(mode: Mode) -> Layout {
+    let v1 = "\
+31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+32 30 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+33 30 0:29 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
+34 30 0:30 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices
+35 30 0:31 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+";
+    let own = "5:name=systemd:/\n4:devices:/\n3:pids:/own\n2:memory:/\n1:cpu:/\n0::/user/session\n";
+    let facts = |v2_mount, v2_controllers, mountinfo| Facts {
+        v2_mount,
+        v2_controllers,
+        own,
+        mountinfo,
+    };
+    Layout::parse(&match mode {
+        Mode::None => Facts::default(),
+        Mode::Legacy => facts(None, "", v1),
+        Mode::Hybrid => facts(Some("/sys/fs/cgroup/unified"), "hugetlb", v1),
+        Mode::Unified => facts(Some("/sys/fs/cgroup"), "cpuset cpu io memory hugetlb pids rdma", ""),
+    })
+}
+
+fn compile(mode: Mode, json: &str) -> Result<Plan, PlanError> {
+    let resources: LinuxResources = serde_json::from_str(json).unwrap();
+    Plan::compile(Some(&resources), Some("/box"), "id", &layout(mode), false)
+}
+
+/// Each write as "directory/file=value".
+fn writes(mode: Mode, json: &str) -> Vec<String> {
+    let plan = compile(mode, json).unwrap();
+    let show = |write: &Write| {
+        let directory = &plan.directories[write.directory];
+        format!(
+            "{}={}",
+            directory.mount.join(&directory.relative).join(&*write.file).display(),
+            write.value
+        )
+    };
+    plan.writes.iter().map(show).collect()
+}
+
+fn problem(mode: Mode, json: &str) -> String {
+    compile(mode, json).unwrap_err().to_string()
+}
+
+const LIMITS: &str = r#"{"memory": {"limit": 1000, "swap": 3000, "reservation": 500},
+    "cpu": {"shares": 1024, "quota": 5000, "period": 10000}, "pids": {"limit": 7}}"#;
+
+#[test]
+fn limits_on_v1() {
+    let expected = [
+        "/sys/fs/cgroup/memory/box/memory.limit_in_bytes=1000",
+        "/sys/fs/cgroup/memory/box/memory.memsw.limit_in_bytes=3000",
+        "/sys/fs/cgroup/memory/box/memory.soft_limit_in_bytes=500",
+        "/sys/fs/cgroup/cpu/box/cpu.shares=1024",
+        "/sys/fs/cgroup/cpu/box/cpu.cfs_period_us=10000",
+        "/sys/fs/cgroup/cpu/box/cpu.cfs_quota_us=5000",
+        "/sys/fs/cgroup/pids/box/pids.max=7",
+    ];
+    assert_eq!(writes(Mode::Legacy, LIMITS), expected);
+    assert_eq!(writes(Mode::Hybrid, LIMITS), expected);
+}
+
+#[test]
+fn limits_on_v2() {
+    let expected = [
+        "/sys/fs/cgroup/box/memory.swap.max=2000",
+        "/sys/fs/cgroup/box/memory.max=1000",
+        "/sys/fs/cgroup/box/memory.low=500",
+        "/sys/fs/cgroup/box/cpu.weight=100",
+        "/sys/fs/cgroup/box/cpu.max=5000 10000",
+        "/sys/fs/cgroup/box/pids.max=7",
+    ];
+    assert_eq!(writes(Mode::Unified, LIMITS), expected);
+    let plan = compile(Mode::Unified, LIMITS).unwrap();
+    let needed: Vec<&str> = plan.directories[0].needed.iter().map(|(name, _)| *name).collect();
+    assert_eq!(needed, ["memory", "cpu", "pids"]);
+}
+
+#[test]
+fn what_engines_pass_for_nothing_is_nothing() {
+    let docker = r#"{"memory": {"limit": 0, "swap": 0, "reservation": 0, "disableOOMKiller": false},
+        "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""}, "pids": {"limit": 0},
+        "blockIO": {"weight": 0}, "hugepageLimits": [], "rdma": {}, "unified": {}}"#;
+    for mode in [Mode::None, Mode::Legacy, Mode::Hybrid, Mode::Unified] {
+        assert_eq!(writes(mode, docker), [""; 0], "{mode:?}");
+    }
+}
+
+#[test]
+fn unlimited() {
+    let json = r#"{"memory": {"limit": -1}, "cpu": {"quota": -1}, "pids": {"limit": -1}}"#;
+    let v2 = writes(Mode::Unified, json);
+    let expected = ["memory.swap.max=max", "memory.max=max", "cpu.max=max", "pids.max=max"];
+    assert_eq!(v2, expected.map(|line| format!("/sys/fs/cgroup/box/{line}")));
+    assert_eq!(
+        writes(Mode::Legacy, json)[1],
+        "/sys/fs/cgroup/memory/box/memory.limit_in_bytes=-1"
+    );
+}
+
+#[test]
+fn a_missing_controller_is_named() {
+    assert_eq!(
+        problem(Mode::None, r#"{"pids": {"limit": 5}}"#),
+        "linux.resources.pids.limit: needs the pids controller, which this host lacks"
+    );
+    assert_eq!(
+        problem(Mode::None, r#"{"devices": [{"allow": false, "access": "rwm"}]}"#),
+        "linux.resources.devices: needs a devices cgroup, and none is mounted"
+    );
+}
+
+#[test]
+fn bad_values_are_named() {
+    assert_eq!(
+        problem(Mode::Unified, r#"{"memory": {"limit": 10, "swap": 5}}"#),
+        "linux.resources.memory.swap: includes memory: must not be less than memory.limit"
+    );
+    assert_eq!(
+        problem(Mode::Legacy, r#"{"cpu": {"shares": 1}}"#),
+        "linux.resources.cpu.shares: must be between 2 and 262144"
+    );
+    assert_eq!(
+        problem(Mode::Legacy, r#"{"memory": {"limit": -5}}"#),
+        "linux.resources.memory.limit: must be -1 or more"
+    );
+}
+
+#[test]
+fn paths_by_hierarchy() {
+    let places = |mode, path| -> Vec<String> {
+        let plan = Plan::compile(None, path, "id", &layout(mode), false).unwrap();
+        plan.directories
+            .iter()
+            .map(|dir| dir.mount.join(&dir.relative).display().to_string())
+            .collect()
+    };
+    let hybrid = places(Mode::Hybrid, None);
+    assert!(hybrid.contains(&"/sys/fs/cgroup/pids/own/id".to_owned()));
+    assert!(hybrid.contains(&"/sys/fs/cgroup/cpu/id".to_owned()));
+    assert_eq!(hybrid.last().unwrap(), "/sys/fs/cgroup/unified/user/session/id");
+    assert_eq!(places(Mode::Unified, None), ["/sys/fs/cgroup/user/id"]);
+    assert_eq!(places(Mode::Unified, Some("a/../../../b")), ["/sys/fs/cgroup/user/b"]);
+    assert_eq!(places(Mode::Unified, Some("/a/b")), ["/sys/fs/cgroup/a/b"]);
+    let error = Plan::compile(None, Some("/.."), "id", &layout(Mode::Unified), false).unwrap_err();
+    assert_eq!(error.to_string(), "linux.cgroupsPath: names the root of the hierarchy");
+}
+
+#[test]
+fn devices_go_where_they_are_bounded() {
+    assert!(matches!(
+        compile(Mode::Hybrid, "{}").unwrap().devices,
+        Some(Devices::V1(3, _))
+    ));
+    assert!(matches!(
+        compile(Mode::Unified, "{}").unwrap().devices,
+        Some(Devices::V2(0, _))
+    ));
+    assert_eq!(compile(Mode::None, "{}").unwrap().devices, None);
+    let rootless = Plan::compile(None, None, "id", &layout(Mode::Unified), true).unwrap();
+    assert_eq!(rootless.devices, None);
+    assert!(rootless.can_lack(0));
+}
+
+#[test]
+fn a_rootless_run_that_asks_for_something_insists_on_it() {
+    let resources: LinuxResources = serde_json::from_str(r#"{"pids": {"limit": 5}}"#).unwrap();
+    let limited = Plan::compile(Some(&resources), None, "id", &layout(Mode::Unified), true).unwrap();
+    assert!(!limited.can_lack(0));
+    let placed = Plan::compile(None, Some("/a"), "id", &layout(Mode::Unified), true).unwrap();
+    assert!(!placed.can_lack(0));
+}

@@ -1,0 +1,195 @@
+//! What a state file keeps of a cgroup, and the operations that later verbs do with it.
+//!
+//! Called by delete, kill, pause, ps and friends, in other processes than the one that made the cgroup. A record
+//! comes from a file, so that every path is checked to be a cgroup, and none a hierarchy's root, before anything is
+//! done to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{lstat, statfs};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::dir::Dir;
+use crate::error::Error;
+use crate::join::Joiner;
+use crate::layout::{CGROUP1_MAGIC, CGROUP2_MAGIC, Version};
+use crate::path::clean;
+use crate::plan::{Directory, Plan};
+use crate::remove::{remove_tree, rmdir};
+
+/// Where a container's cgroups are.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Record {
+    /// "cgroupfs".
+    pub driver: String,
+    /// v1 controller (or `name=…`), or "unified" for v2 → absolute path of the directory.
+    pub paths: BTreeMap<String, PathBuf>,
+}
+
+impl Plan {
+    /// Where the cgroups will be, for a state file that is written before they are made.
+    pub fn record(&self) -> Record {
+        Record::of(
+            self.directories
+                .iter()
+                .map(|directory| (directory, directory.mount.join(&directory.relative))),
+        )
+    }
+}
+
+impl Record {
+    pub(crate) fn of<'a>(directories: impl Iterator<Item = (&'a Directory, PathBuf)>) -> Record {
+        let mut record = Record {
+            driver: "cgroupfs".to_owned(),
+            ..Record::default()
+        };
+        for (directory, path) in directories {
+            match directory.version {
+                Version::V1 => {
+                    record
+                        .paths
+                        .extend(directory.controllers.iter().map(|name| (name.clone(), path.clone())));
+                }
+                Version::V2 => drop(record.paths.insert("unified".to_owned(), path)),
+            }
+        }
+        record
+    }
+
+    /// True when the container runs without a cgroup.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Removes the directories and every cgroup below them that the container made. Those that are gone are fine.
+    ///
+    /// # Errors
+    /// The first directory that cannot be removed; the others are removed all the same.
+    pub fn remove(&self) -> Result<(), Error> {
+        let mut result = Ok(());
+        for path in self.distinct() {
+            let removed = remove(path);
+            if result.is_ok() {
+                result = removed;
+            }
+        }
+        result
+    }
+
+    /// The container's processes, those of its sub-cgroups included when `recursive`.
+    ///
+    /// # Errors
+    /// When a cgroup cannot be read.
+    pub fn pids(&self, recursive: bool) -> Result<Vec<Pid>, Error> {
+        match self.principal() {
+            Some(path) => crate::pids::read(path, recursive),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The v2 directory, for `CLONE_INTO_CGROUP` of a further process; `None` on a host without v2.
+    ///
+    /// # Errors
+    /// When it is gone or no cgroup.
+    pub fn unified_dir(&self) -> Result<Option<OwnedFd>, Error> {
+        self.unified().map(|path| open(path).map(|dir| dir.fd)).transpose()
+    }
+
+    /// What a further process needs to move itself into the v1 hierarchies.
+    ///
+    /// # Errors
+    /// When one of the directories is gone or no cgroup.
+    pub fn joiner(&self) -> Result<Joiner, Error> {
+        let v1 = self.distinct().into_iter().filter(|path| Some(*path) != self.unified());
+        let dirs = v1.map(open).collect::<Result<Vec<Dir>, _>>()?;
+        Joiner::open(dirs.iter(), None)
+    }
+
+    /// The record of the sub-cgroup at `below` (relative, cleaned as a rooted path), for `exec --cgroup`. With
+    /// `only`, the other hierarchies stay as they are: `controller:path` on v1.
+    pub fn sub(&self, below: &Path, only: Option<&str>) -> Record {
+        let below = clean(below);
+        let place = |(name, path): (&String, &PathBuf)| {
+            let moves = only.is_none_or(|only| only == name) && !below.as_os_str().is_empty();
+            (name.clone(), if moves { path.join(&below) } else { path.clone() })
+        };
+        Record {
+            driver: self.driver.clone(),
+            paths: self.paths.iter().map(place).collect(),
+        }
+    }
+
+    /// The path of the v2 directory.
+    pub fn unified(&self) -> Option<&Path> {
+        self.paths.get("unified").map(PathBuf::as_path)
+    }
+
+    /// The directory that is asked about processes: a v1 one where v1 carries controllers, because a process that was
+    /// moved by hand (or by an older runtime) need not be on the v2 side of a hybrid host.
+    pub(crate) fn principal(&self) -> Option<&Path> {
+        let order = ["freezer", "devices", "pids", "unified"];
+        let first = order.iter().find_map(|name| self.paths.get(*name));
+        first.or_else(|| self.paths.values().next()).map(PathBuf::as_path)
+    }
+
+    /// Each directory once: controllers that are mounted together share one.
+    pub(crate) fn distinct(&self) -> BTreeSet<&Path> {
+        self.paths.values().map(PathBuf::as_path).collect()
+    }
+}
+
+/// Opens a recorded cgroup that must be there.
+fn open(path: &Path) -> Result<Dir, Error> {
+    check(path)?;
+    Dir::open(path).map_err(Error::file("open", path))
+}
+
+/// Removes one recorded cgroup. Two calls where it is empty; a hierarchy's root is a mount point and so never goes.
+fn remove(path: &Path) -> Result<(), Error> {
+    match check_kind(path)?.map(|()| rmdir(path)) {
+        None | Some(Ok(())) => Ok(()),
+        Some(Err(Errno::BUSY | Errno::NOTEMPTY)) => check(path).and_then(|_| remove_tree(path)),
+        Some(Err(errno)) => Err(Error::file("remove cgroup", path)(errno)),
+    }
+}
+
+/// Checks that `path` is a cgroup other than a hierarchy's root. `None` when it is gone.
+pub(crate) fn check(path: &Path) -> Result<Option<()>, Error> {
+    if check_kind(path)?.is_none() {
+        return Ok(None);
+    }
+    let device = |path: &Path| match lstat(path) {
+        Err(Errno::NOENT | Errno::NODEV) => Ok(None),
+        other => other.map(|stat| Some(stat.st_dev)).map_err(Error::file("stat", path)),
+    };
+    let Some(own) = device(path)? else { return Ok(None) };
+    if path.parent().map(device).transpose()?.flatten() != Some(own) {
+        return Err(Error::Path {
+            path: path.to_path_buf(),
+            problem: "is the root of a hierarchy",
+        });
+    }
+    Ok(Some(()))
+}
+
+/// Checks that `path` is on a cgroup filesystem. `None` when it is gone.
+fn check_kind(path: &Path) -> Result<Option<()>, Error> {
+    let wrong = |problem| Error::Path {
+        path: path.to_path_buf(),
+        problem,
+    };
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(wrong("is not a clean absolute path"));
+    }
+    let magic = match statfs(path) {
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(None),
+        other => other.map_err(Error::file("stat", path))?.f_type as u64,
+    };
+    if magic != CGROUP1_MAGIC && magic != CGROUP2_MAGIC {
+        return Err(wrong("is not a cgroup"));
+    }
+    Ok(Some(()))
+}

@@ -1,0 +1,171 @@
+//! Listing, looking up and removing containers, the broken ones too.
+
+mod common;
+
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::process::Command;
+
+use common::{container, id, names, root, state, within_seconds};
+use nucleus_core::{Error, MIN_PREFIX_LENGTH, STATE_FILE};
+
+#[test]
+fn s19_removing_again_is_fine_and_never_hits_the_next_of_the_name() {
+    let (_scratch, store) = root();
+    container(&store, "c");
+    let dir = store.get(&id("c")).unwrap();
+    dir.remove().unwrap();
+    dir.remove().unwrap();
+    std::fs::create_dir(store.path().join("c")).unwrap();
+    dir.remove().unwrap();
+    assert_eq!(names(store.path()), ["c"]);
+}
+
+#[test]
+fn w21_leftovers_are_removed_and_nothing_is_followed() {
+    let (scratch, store) = root();
+    let path = container(&store, "c");
+    let victim = scratch.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::write(victim.join("precious"), "").unwrap();
+    symlink(&victim, path.join("link")).unwrap();
+    std::fs::write(path.join(".state.77.1.0"), "{").unwrap();
+    std::fs::create_dir(path.join("criu-root")).unwrap();
+    std::fs::write(path.join("unknown"), "").unwrap();
+    let dir = store.get(&id("c")).unwrap();
+    dir.make_fifo().unwrap();
+    dir.remove().unwrap();
+    assert!(names(store.path()).is_empty());
+    assert_eq!(names(&victim), ["precious"]);
+}
+
+#[test]
+fn w7_a_removal_that_cannot_finish_keeps_the_state() {
+    let (_scratch, store) = root();
+    let path = container(&store, "c");
+    std::fs::create_dir_all(path.join("foreign/things")).unwrap();
+    let dir = store.get(&id("c")).unwrap();
+    let error = dir.remove().unwrap_err().to_string();
+    assert!(
+        error.contains("foreign") && error.ends_with(": directory not empty"),
+        "{error}"
+    );
+    assert!(dir.load().is_ok() && path.join("foreign/things").is_dir());
+    std::fs::remove_dir(path.join("foreign/things")).unwrap();
+    dir.remove().unwrap();
+    assert!(names(store.path()).is_empty());
+}
+
+#[test]
+fn w21_a_corrupt_container_can_be_listed_locked_and_removed() {
+    let (_scratch, store) = root();
+    let path = container(&store, "broken");
+    std::fs::write(path.join(STATE_FILE), "{").unwrap();
+    std::fs::create_dir(store.path().join("empty")).unwrap();
+    let listed: Vec<_> = store
+        .list()
+        .unwrap()
+        .map(|(id, state)| (id.to_string(), state.is_err()))
+        .collect();
+    assert_eq!(listed, [("broken".to_owned(), true), ("empty".to_owned(), true)]);
+    for name in ["broken", "empty"] {
+        let dir = store.get(&id(name)).unwrap();
+        let _lock = dir.lock().unwrap();
+        dir.remove().unwrap();
+    }
+    assert!(names(store.path()).is_empty());
+}
+
+#[test]
+fn s20_the_list_is_sorted_and_one_bad_container_does_not_spoil_it() {
+    let (_scratch, store) = root();
+    for name in ["zeta", "alpha", "mid.dle"] {
+        container(&store, name);
+    }
+    let fifo = container(&store, "fifo").join(STATE_FILE);
+    std::fs::remove_file(&fifo).unwrap();
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    std::fs::create_dir(store.path().join(".cache")).unwrap();
+    std::fs::create_dir(store.path().join("not an id")).unwrap();
+    std::fs::write(store.path().join("a-file"), "").unwrap();
+    let list = within_seconds(move || {
+        store
+            .list()
+            .unwrap()
+            .map(|(id, state)| (id.to_string(), state.is_ok()))
+            .collect::<Vec<_>>()
+    });
+    let list: Vec<_> = list.iter().map(|(id, ok)| (id.as_str(), *ok)).collect();
+    assert_eq!(
+        list,
+        [("alpha", true), ("fifo", false), ("mid.dle", true), ("zeta", true)]
+    );
+}
+
+#[test]
+fn s20_containers_that_come_and_go_do_not_fail_the_list() {
+    let (_scratch, store) = root();
+    container(&store, "stays");
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            for round in 0..200 {
+                let reservation = store.reserve(&id(&format!("c{}", round % 7))).unwrap();
+                reservation.save(&state(reservation.id().as_str())).unwrap();
+            }
+        });
+        while !worker.is_finished() {
+            let list: Vec<_> = store.list().unwrap().collect();
+            assert!(list.iter().any(|(name, state)| name == &id("stays") && state.is_ok()));
+            for (name, state) in list {
+                // A directory without its file yet (or without it any more) is all that may be wrong.
+                assert!(
+                    matches!(state, Ok(_) | Err(Error::Incomplete { .. })),
+                    "{name}: {state:?}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn w12_verbs_never_match_a_prefix() {
+    let (_scratch, store) = root();
+    container(&store, "9748ea0123");
+    assert!(store.get(&id("974")).unwrap_err().is_not_found());
+    assert!(store.get(&id("9748ea012")).unwrap_err().is_not_found());
+}
+
+#[test]
+fn s16_w12_people_may_look_containers_up_by_prefix() {
+    let (_scratch, store) = root();
+    for name in ["9748ea01", "9748ff02", "9748", "abc"] {
+        container(&store, name);
+    }
+    assert_eq!(store.resolve("9748e").unwrap(), id("9748ea01"));
+    assert_eq!(store.resolve("9748").unwrap(), id("9748"));
+    assert_eq!(store.resolve("abc").unwrap(), id("abc"));
+    assert!(matches!(
+        store.resolve("ab"),
+        Err(Error::ShortPrefix {
+            minimum: MIN_PREFIX_LENGTH,
+            ..
+        })
+    ));
+    assert!(matches!(store.resolve(""), Err(Error::Id(_))));
+    assert!(matches!(store.resolve("../x"), Err(Error::Id(_))));
+    assert!(matches!(store.resolve("zzzz"), Err(Error::NotFound { .. })));
+    store.get(&id("9748")).unwrap().remove().unwrap();
+    assert!(matches!(store.resolve("9748"), Err(Error::Ambiguous { count: 2, .. })));
+}
+
+#[test]
+fn w13_a_verb_does_not_look_at_other_containers() {
+    let (_scratch, store) = root();
+    container(&store, "c");
+    let other = container(&store, "other").join(STATE_FILE);
+    let before = other.metadata().unwrap();
+    store.get(&id("c")).unwrap().load().unwrap();
+    assert_eq!((before.atime(), before.atime_nsec()), {
+        let after = other.metadata().unwrap();
+        (after.atime(), after.atime_nsec())
+    });
+}

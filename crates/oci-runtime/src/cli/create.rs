@@ -1,0 +1,84 @@
+//! `nucleus create`, and the flags that `run` shares with it.
+
+use std::path::{Path, PathBuf};
+
+use nucleus_core::ContainerId;
+
+use super::Outcome;
+use super::log::Log;
+use crate::lifecycle::create::{self, Until};
+
+/// Flags of `create` and `run`.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// Directory of the bundle: config.json and what it refers to
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+    /// Unix socket that the container's terminal is sent to
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// File that the container's pid is written to
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Move the root instead of pivoting, for a host that runs from a ramdisk
+    #[arg(long)]
+    no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    no_new_keyring: bool,
+    /// Pass this many descriptors from 3 on to the container (LISTEN_FDS come on top)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    /// Name of the container, unique on this host
+    #[arg(value_name = "ID", value_parser = super::parse_id)]
+    id: ContainerId,
+}
+
+/// Creates a container.
+pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
+    let options = args.prepare(true, log)?;
+    let store = super::open_store(root, true)?;
+    create::create(&store, &options, Until::Start, &|text| log.warn(text))
+        .map_err(|error| format!("nucleus create failed: {error}"))?;
+    Ok(0)
+}
+
+impl Args {
+    /// Sorts the inherited descriptors, and makes paths absolute.
+    pub fn prepare(&self, detach: bool, log: &Log) -> Result<create::Options, Box<dyn std::error::Error>> {
+        // Whoever started us may have left descriptors open: the container gets those that were asked for, hooks and
+        // helpers get none.
+        let listen_fds = listen_fds();
+        let preserve_fds = nucleus_sys::process::inherited(self.preserve_fds.saturating_add(listen_fds));
+        nucleus_sys::process::cloexec_from(3)
+            .map_err(|error| format!("close_range: {}", nucleus_core::ErrnoText(error)))?;
+        let absolute = |path: &Path| std::path::absolute(path);
+        Ok(create::Options {
+            id: self.id.clone(),
+            bundle: absolute(&self.bundle)?,
+            pid_file: self
+                .pid_file
+                .as_deref()
+                .filter(|path| !path.as_os_str().is_empty())
+                .map(absolute)
+                .transpose()?,
+            console_socket: self.console_socket.clone().filter(|path| !path.as_os_str().is_empty()),
+            no_pivot: self.no_pivot,
+            no_new_keyring: self.no_new_keyring,
+            preserve_fds,
+            listen_fds,
+            log_fd: log.raw_fd(),
+            detach,
+        })
+    }
+}
+
+/// Socket activation (sd_listen_fds(3)) passes descriptors from 3 on to us, and we pass them on.
+fn listen_fds() -> u32 {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    match number("LISTEN_PID") {
+        Some(pid) if pid != std::process::id() => 0,
+        _ => number("LISTEN_FDS").unwrap_or(0),
+    }
+}

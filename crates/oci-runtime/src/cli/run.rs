@@ -1,0 +1,37 @@
+//! `nucleus run`: create, start, and unless detached stay until the container ends.
+
+use std::path::Path;
+
+use super::Outcome;
+use super::log::Log;
+use crate::lifecycle::foreground::{self, RunOptions};
+
+/// Flags of `run`.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    #[command(flatten)]
+    create: super::create::Args,
+    /// Return as soon as the container runs
+    #[arg(long, short)]
+    detach: bool,
+    /// Keep the container after it has ended
+    #[arg(long)]
+    keep: bool,
+    /// Do not adopt orphaned processes of the container
+    #[arg(long)]
+    no_subreaper: bool,
+}
+
+/// Runs a container; the exit code is the container's.
+pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
+    let options = args.create.prepare(args.detach, log)?;
+    let store = super::open_store(root, true)?;
+    let run = RunOptions {
+        keep: args.keep,
+        no_subreaper: args.no_subreaper,
+    };
+    let code = foreground::run(&store, &options, run, &|text| log.warn(text))
+        .map_err(|error| format!("nucleus run failed: {error}"))?;
+    Ok(code)
+}

@@ -1,0 +1,27 @@
+//! `nucleus state`.
+
+use std::path::Path;
+
+use nucleus_core::ContainerId;
+
+use super::Outcome;
+use crate::lifecycle::Container;
+
+/// Flags of `state`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the container
+    #[arg(value_name = "ID", value_parser = super::parse_id)]
+    id: ContainerId,
+}
+
+/// Prints the state as runc does: the specification's fields, and rootfs, created and owner.
+pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
+    let container = Container::open(&super::open_store(root, false)?, &args.id)?;
+    let owner = super::list::user_name(container.state.owner);
+    println!(
+        "{}",
+        serde_json::to_string_pretty(&container.state.output(container.seen.status, &owner))?
+    );
+    Ok(0)
+}

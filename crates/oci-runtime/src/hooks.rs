@@ -1,0 +1,226 @@
+//! Running hooks: an absolute path, exactly the configured environment, the container's state on standard input.
+//!
+//! The state comes as a sealed-off memory file, so that a hook which never reads it cannot block us; what the hook
+//! prints goes to another one and is quoted when it fails. Descriptors of ours are close-on-exec, so none leaks.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::MemfdFlags;
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::init::failure::{Explain, Failure};
+use crate::plan::Hook;
+
+/// At most this much of a failing hook's output is quoted (bytes).
+const QUOTED: usize = 2048;
+
+/// The container's state as hooks get it (runtime.md, state), but for status and pid.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// `ociVersion` of the bundle.
+    pub oci_version: String,
+    /// Container id.
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: std::path::PathBuf,
+    /// `annotations` of config.json.
+    pub annotations: std::collections::BTreeMap<String, String>,
+}
+
+impl State {
+    /// The JSON document for a hook that runs while the container has this status.
+    pub fn json(&self, status: &str, pid: Pid) -> String {
+        self.document(status, Some(pid.as_raw_nonzero().get()))
+    }
+
+    /// The JSON document for a hook of a container that is gone; `pid` is then optional and left out.
+    pub fn stopped(&self) -> String {
+        self.document("stopped", None)
+    }
+
+    fn document(&self, status: &str, pid: Option<i32>) -> String {
+        #[derive(serde::Serialize)]
+        struct Document<'a> {
+            #[serde(flatten)]
+            state: &'a State,
+            status: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pid: Option<i32>,
+        }
+        // Strings, a map of strings and a number always have a JSON form.
+        serde_json::to_string(&Document {
+            state: self,
+            status,
+            pid,
+        })
+        .unwrap_or_default()
+    }
+}
+
+/// Runs hooks in order, each with `state` (JSON) on its standard input; stops at the first that fails.
+///
+/// # Errors
+/// `error running KIND hook #N: …`, as runc says it, with the hook's own output.
+pub fn run_all(kind: &str, hooks: &[Hook], state: &str) -> Result<(), Failure> {
+    hooks
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, hook)| run_one(kind, index, hook, state))
+}
+
+/// Runs one hook, the one with this number of its kind.
+///
+/// # Errors
+/// As [`run_all`].
+pub fn run_one(kind: &str, index: usize, hook: &Hook, state: &str) -> Result<(), Failure> {
+    run(hook, state).map_err(|reason| {
+        let path = hook.path.display();
+        Failure::new(format!("error running {kind} hook #{index}: {path}: {reason}"))
+    })
+}
+
+fn run(hook: &Hook, state: &str) -> Result<(), Failure> {
+    let mut input = memory_file()?;
+    let write = |input: &mut File| input.write_all(state.as_bytes()).and_then(|()| input.rewind());
+    write(&mut input).explain(|| "cannot pass the state")?;
+    let mut output = memory_file()?;
+    let share = || {
+        output
+            .try_clone()
+            .map(Stdio::from)
+            .explain(|| "cannot share the output")
+    };
+    let mut command = Command::new(&hook.path);
+    if let Some((first, rest)) = hook.args.split_first() {
+        command.arg0(first).args(rest);
+    }
+    command.env_clear();
+    command.envs(hook.env.iter().filter_map(|entry| entry.split_once('=')));
+    command.stdin(input).stdout(share()?).stderr(share()?);
+    let mut child = command.spawn().explain(|| "cannot execute")?;
+    let timely = wait(&mut child, hook.timeout)?;
+    let status = child.wait().explain(|| "cannot wait")?;
+    let outcome = match (timely, status.code(), status.signal()) {
+        (true, Some(0), _) => return Ok(()),
+        (false, ..) => format!("timed out after {} s", hook.timeout.unwrap_or_default()),
+        (true, Some(code), _) => format!("exit status {code}"),
+        (true, None, signal) => format!("killed by signal {}", signal.unwrap_or_default()),
+    };
+    Err(Failure::new(format!("{outcome}{}", quote(&mut output))))
+}
+
+/// Waits until the hook has ended; false when its time ran out, and it was killed.
+fn wait(child: &mut Child, timeout: Option<u32>) -> Result<bool, Failure> {
+    let Some(seconds) = timeout else { return Ok(true) };
+    let what = || "cannot watch";
+    let pid = Pid::from_raw(child.id() as i32)
+        .ok_or(rustix::io::Errno::SRCH)
+        .explain(what)?;
+    let pidfd: OwnedFd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).explain(what)?;
+    let deadline = std::time::Instant::now() + Duration::from_secs(seconds.into());
+    loop {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let left = Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match rustix::event::poll(
+            &mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)],
+            Some(&left),
+        ) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) => {
+                child.kill().explain(|| "cannot kill")?;
+                return Ok(false);
+            }
+            other => return other.map(|_| true).explain(what),
+        }
+    }
+}
+
+fn memory_file() -> Result<File, Failure> {
+    rustix::fs::memfd_create("hook", MemfdFlags::CLOEXEC)
+        .map(File::from)
+        .explain(|| "cannot make a memory file")
+}
+
+/// `, output: "…"`, or nothing when the hook was silent.
+fn quote(output: &mut File) -> String {
+    let mut text = Vec::new();
+    if output.rewind().is_err() || output.take(QUOTED as u64).read_to_end(&mut text).is_err() || text.is_empty() {
+        return String::new();
+    }
+    format!(", output: {:?}", String::from_utf8_lossy(&text).trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(script: &str, timeout: Option<u32>) -> Hook {
+        let args = ["sh", "-c", script].map(String::from).to_vec();
+        Hook {
+            path: "/bin/sh".into(),
+            args,
+            env: vec!["ONLY=this".to_string()],
+            timeout,
+        }
+    }
+
+    #[test]
+    fn the_state_arrives_on_standard_input_and_the_environment_is_exact() {
+        let script = r#"read -r line; test "$line" = '{"id":"x"}' && test "$ONLY" = this && test -z "$HOME""#;
+        run_all("prestart", &[hook(script, None)], "{\"id\":\"x\"}").unwrap();
+    }
+
+    #[test]
+    fn a_hook_that_does_not_read_a_large_state_does_not_block() {
+        run_all("prestart", &[hook("exit 0", None)], &"x".repeat(1 << 20)).unwrap();
+    }
+
+    #[test]
+    fn a_failure_names_the_hook_and_quotes_its_output() {
+        let error = run_all(
+            "poststop",
+            &[hook("true", None), hook("echo no such luck >&2; exit 3", None)],
+            "{}",
+        );
+        let text = error.unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "error running poststop hook #1: /bin/sh: exit status 3, output: \"no such luck\""
+        );
+    }
+
+    #[test]
+    fn a_hook_that_outstays_its_time_is_killed() {
+        let start = std::time::Instant::now();
+        let text = run_all("prestart", &[hook("exec sleep 60", Some(1))], "{}")
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("timed out after 1 s"), "{text}");
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let missing = Hook {
+            path: "/nonexistent/hook".into(),
+            args: vec!["hook".into()],
+            env: vec![],
+            timeout: None,
+        };
+        let text = run_all("prestart", &[missing], "{}").unwrap_err().to_string();
+        assert!(
+            text.contains("/nonexistent/hook") && text.contains("no such file or directory"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,294 @@
+//! The steps on the container side, in order, from clone to execve. Reads a plan, decides nothing.
+//!
+//! Only the lifecycle's `spawn` calls this, in the process that clone3 made. What fails is sent as one line over the
+//! channel; the host side then undoes everything. The order is the heart of the runtime:
+//!
+//! | step | what | why here |
+//! |---|---|---|
+//! | 1 | die with the runtime; control groups; oom score | before a user namespace takes the rights away |
+//! | 2 | id maps, uid 0 of the user namespace | every later right comes from it |
+//! | 3 | non-dumpable; join namespaces by path; new cgroup and time namespace | no process of a joined namespace may look at us; a cgroup namespace is rooted where its maker stands |
+//! | 4 | session, keyring, loopback, host name | need the namespaces of 3 |
+//! | 5 | root filesystem, mounts, devices, console | the host's /proc still serves |
+//! | 6 | host-side hooks, createContainer hooks | namespaces and mounts exist, the root is still the host's |
+//! | 7 | sysctls, pivot_root, read-only and masked paths | the last use of the host's files |
+//! | 8 | rlimits, working directory, no_new_privs, seccomp if it needs CAP_SYS_ADMIN | while the rights last |
+//! | 9 | bounding set, groups, gid, uid, capability sets, program look-up | rights end here |
+//! | 10 | seccomp, `ready`, wait for `go` and for `start` | the filter must allow only read, write and what the program needs |
+//! | 11 | startContainer hooks, execve | |
+
+pub mod failure;
+mod process;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::sched::CloneFlags;
+use nucleus_cgroup::Joiner;
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Signal};
+
+use crate::channel::{InitEnd, ToHost};
+use crate::hooks;
+use crate::plan::Plan;
+use crate::rootfs::{cgroup_mount, console, devices, masks, mounts, pivot, root::Root};
+use failure::{Explain, Failure};
+
+/// What init gets besides the plan: the descriptors and choices of the host side.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The way to the host side.
+    pub channel: InitEnd,
+    /// v1 control groups to enter; v2 is entered at birth.
+    pub joiner: Option<Joiner>,
+    /// Namespaces to join (a `CLONE_NEW*` bit, an open namespace file, its path), in order.
+    pub join: Vec<(u64, OwnedFd, String)>,
+    /// The container's view of the control groups.
+    pub cgroups: cgroup_mount::View,
+    /// The exec FIFO, open for reading and writing; `None` for `run`.
+    pub exec_fifo: Option<OwnedFd>,
+    /// `start` has let init go on.
+    pub started: Cell<bool>,
+    /// Where the terminal is sent.
+    pub console_socket: Option<OwnedFd>,
+    /// Name of a new session keyring; `None` with `--no-new-keyring`.
+    pub keyring: Option<CString>,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// Inherited descriptors that are the container's, by number.
+    pub preserve_fds: Vec<i32>,
+    /// The log's descriptor.
+    pub log_fd: Option<i32>,
+    /// The caller itself runs in a user namespace: nodes cannot be made.
+    pub in_user_namespace: bool,
+    /// What container-side hooks are told.
+    pub hook_state: hooks::State,
+}
+
+/// Becomes the container's first process. Returns only an exit code, for when it could not.
+pub fn run(plan: &Plan, inputs: Inputs) -> i32 {
+    match steps(plan, &inputs) {
+        Ok(never) => match never {},
+        Err(failure) => {
+            match &inputs.exec_fifo {
+                // The one who listens now is `start`; the container's log gets to know it as well.
+                Some(fifo) if inputs.started.get() => {
+                    let _ = rustix::io::write(fifo, failure.to_string().as_bytes());
+                    eprintln!("{failure}");
+                }
+                _ => inputs.channel.tell(&ToHost::Failed(failure.to_string())),
+            }
+            255
+        }
+    }
+}
+
+/// Steps 1 and 3 in a middle process: joins everything that is joined by path, so that init, its sibling, is born there.
+///
+/// # Errors
+/// One line for the person at the terminal.
+pub fn enter_as_middle(plan: &Plan, inputs: &mut Inputs) -> Result<(), Failure> {
+    live_and_die_with_the_runtime(plan, inputs)?;
+    inputs.joiner = None;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).explain(|| "prctl PR_SET_DUMPABLE")?;
+    join_namespaces(&inputs.join)?;
+    inputs.join.clear();
+    Ok(())
+}
+
+fn steps(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
+    early(plan, inputs)?;
+    enter_namespaces(plan, inputs)?;
+    identify(plan, inputs)?;
+    let root = filesystem(plan, inputs)?;
+    crate::step("init:6", "hooks");
+    container_hooks(plan, inputs)?;
+    change_root(plan, inputs, &root)?;
+    crate::step("init:8", "rights");
+    process::become_user_program(plan, inputs)
+}
+
+/// Steps 1 and 2.
+fn early(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+    crate::step("init:1", "tie to the runtime, control groups");
+    live_and_die_with_the_runtime(plan, inputs)?;
+    crate::step("init:2", "user namespace");
+    if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
+        await_host(inputs)?;
+        process::become_namespace_root()?;
+    }
+    Ok(())
+}
+
+fn live_and_die_with_the_runtime(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).explain(|| "prctl PR_SET_PDEATHSIG")?;
+    let _ = rustix::thread::set_name(c"nucleus:init");
+    if let Some(joiner) = &inputs.joiner {
+        joiner.join_self().map_err(|error| Failure::new(error.to_string()))?;
+    }
+    if let Some(score) = plan.process.as_ref().and_then(|process| process.oom_score_adj) {
+        std::fs::write("/proc/self/oom_score_adj", score.to_string())
+            .explain(|| format!("process.oomScoreAdj: cannot set {score}"))?;
+    }
+    Ok(())
+}
+
+/// Step 3.
+fn enter_namespaces(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+    crate::step("init:3", "other namespaces");
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).explain(|| "prctl PR_SET_DUMPABLE")?;
+    join_namespaces(&inputs.join)?;
+    if plan.namespaces.creates(CloneFlags::CLONE_NEWCGROUP.bits() as u64) {
+        nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)
+            .explain(|| "linux.namespaces: cannot make a cgroup namespace")?;
+    }
+    if plan.namespaces.creates(TIME_NAMESPACE) {
+        new_time_namespace(plan, inputs)?;
+    }
+    Ok(())
+}
+
+/// Enters namespaces in the order of the plan. After a user namespace we become its root: the rest needs its rights.
+fn join_namespaces(join: &[(u64, OwnedFd, String)]) -> Result<(), Failure> {
+    for (bit, namespace, path) in join {
+        let kind = CloneFlags::from_bits_retain(*bit as i32);
+        nix::sched::setns(namespace, kind).explain(|| format!("linux.namespaces: cannot join {path}"))?;
+        if kind == CloneFlags::CLONE_NEWUSER {
+            process::become_namespace_root()?;
+        }
+    }
+    Ok(())
+}
+
+/// `CLONE_NEWTIME` of namespaces(7); nix does not know it.
+pub const TIME_NAMESPACE: u64 = 0x80;
+
+/// The maker of a time namespace is not in it: the offsets are set while it is empty, then we enter
+/// (time_namespaces(7)). The host side writes them, as inside a user namespace the file is not ours.
+fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+    let what = || "linux.namespaces: cannot make a time namespace";
+    let time = CloneFlags::from_bits_retain(TIME_NAMESPACE as i32);
+    nix::sched::unshare(time).explain(what)?;
+    if plan.time_offsets.is_some() {
+        inputs.channel.tell(&ToHost::TimeNamespaceMade);
+        await_host(inputs)?;
+    }
+    let namespace = std::fs::File::open("/proc/self/ns/time_for_children").explain(what)?;
+    nix::sched::setns(namespace, time).explain(what)
+}
+
+/// Step 4.
+fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+    crate::step("init:4", "session, keyring, network, names");
+    rustix::process::setsid().explain(|| "setsid")?;
+    if let Some(name) = &inputs.keyring {
+        match nucleus_sys::process::join_session_keyring(name) {
+            // A kernel without keyrings has none to isolate.
+            Ok(()) | Err(Errno::NOSYS) => {}
+            Err(error) => {
+                return Err(error).explain(|| "cannot join a new session keyring (--no-new-keyring leaves it out)");
+            }
+        }
+    }
+    if plan.namespaces.creates(CloneFlags::CLONE_NEWNET.bits() as u64) {
+        let up = || {
+            use rustix::net::{AddressFamily, SocketFlags, SocketType};
+            let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+            nucleus_sys::net::loopback_up(socket)
+        };
+        up().explain(|| "cannot bring up the loopback interface")?;
+    }
+    if let Some(name) = &plan.hostname {
+        nix::unistd::sethostname(name).explain(|| "hostname: cannot set it")?;
+    }
+    if let Some(name) = &plan.domainname {
+        rustix::system::setdomainname(name.as_bytes()).explain(|| "domainname: cannot set it")?;
+    }
+    Ok(())
+}
+
+/// Step 5.
+fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
+    crate::step("init:5", "root filesystem");
+    // Modes are exactly as config says.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    if !has_mount_namespace(plan) {
+        let path = &plan.rootfs.path;
+        return Root::open(path).explain(|| format!("root.path: cannot open {}", path.display()));
+    }
+    let root = pivot::prepare(&plan.rootfs)?;
+    mounts::mount_all(&root, &plan.mounts, &inputs.cgroups)?;
+    if !plan.dev_is_bound {
+        let new_user = plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64);
+        devices::make_all(&root, &plan.devices, new_user || inputs.in_user_namespace)?;
+    }
+    if let Some(socket) = &inputs.console_socket {
+        let process = plan
+            .process
+            .as_ref()
+            .ok_or_else(|| Failure::new("process: a terminal needs a process"))?;
+        let terminal = console::set_up(&root, socket, process.console_size, process.uid)?;
+        console::become_terminal(&terminal)?;
+    }
+    if let Some(process) = &plan.process {
+        // As runc: a working directory that the image lacks is made. What cannot be made cannot be entered either, and
+        // that is where the error is told.
+        let _ = root.make_dir(std::path::Path::new(std::ffi::OsStr::from_bytes(
+            process.cwd.as_bytes(),
+        )));
+    }
+    mounts::seal_dev(&root, &plan.mounts)?;
+    Ok(root)
+}
+
+/// Without one nothing may be mounted: the host would see it. The root filesystem is then used as it is, by chroot(2).
+fn has_mount_namespace(plan: &Plan) -> bool {
+    plan.namespaces.has(CloneFlags::CLONE_NEWNS.bits() as u64)
+}
+
+/// Step 6.
+fn container_hooks(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+    if plan.hooks.host_side_at_create() {
+        inputs.channel.tell(&ToHost::HooksDue);
+        await_host(inputs)?;
+    }
+    if plan.hooks.create_container.is_empty() {
+        return Ok(());
+    }
+    let state = inputs.hook_state.json("creating", rustix::process::getpid());
+    hooks::run_all("createContainer", &plan.hooks.create_container, &state)
+}
+
+/// Step 7.
+fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure> {
+    crate::step("init:7", "sysctls, change of root, masks");
+    process::write_sysctls(&plan.sysctl)?;
+    if inputs.no_pivot {
+        pivot::move_root(root, &plan.rootfs)?;
+    } else if has_mount_namespace(plan) {
+        pivot::pivot(root, &plan.rootfs)?;
+    } else {
+        rustix::process::fchdir(root.as_fd()).explain(|| "cannot enter the root filesystem")?;
+        return rustix::process::chroot(".").explain(|| "chroot");
+    }
+    masks::make_read_only(root, &plan.readonly_paths)?;
+    if !plan.masked_paths.is_empty() {
+        let null = masks::open_null(root)?;
+        masks::mask(root, &plan.masked_paths, &null)?;
+    }
+    if plan.rootfs.readonly {
+        masks::make_root_read_only(root)?;
+    }
+    pivot::propagate(&plan.rootfs)
+}
+
+fn await_host(inputs: &Inputs) -> Result<(), Failure> {
+    if inputs.channel.await_go() {
+        Ok(())
+    } else {
+        Err(Failure::new("the runtime is gone"))
+    }
+}

@@ -1,0 +1,343 @@
+//! Steps 8 to 11: from a root process of the new namespaces to the user's program.
+//!
+//! The order of the drops: the bounding set needs CAP_SETPCAP, groups and ids need CAP_SETGID and CAP_SETUID, so the
+//! capability sets come last, in two phases around the change of uid (capabilities(7)).
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{SigSet, Signal};
+use rustix::fs::{Access, AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::Inputs;
+use super::failure::{Explain, Failure};
+use crate::channel::ToHost;
+use crate::hooks;
+use crate::plan::{Capabilities, Plan, Process};
+
+/// Where programs are looked for when `process.env` has no PATH, as runc does.
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// `CLONE_NEWUSER` as the plan has it.
+const NEW_USER: u64 = nix::libc::CLONE_NEWUSER as u64;
+
+/// Becomes uid 0 and gid 0 of a new user namespace whose maps are written.
+///
+/// # Errors
+/// `EINVAL` when the maps have no id 0.
+pub fn become_namespace_root() -> Result<(), Failure> {
+    let become_root = || {
+        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+        rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+    };
+    become_root()
+        .explain(|| "linux.uidMappings, linux.gidMappings: cannot become uid 0 and gid 0 of the user namespace")
+}
+
+/// Writes sysctls through the host's /proc, which no image can have replaced: the kernel shows each process the
+/// values of its own namespaces there.
+///
+/// # Errors
+/// Named by `linux.sysctl`.
+pub fn write_sysctls(sysctls: &[(PathBuf, String)]) -> Result<(), Failure> {
+    for (path, value) in sysctls {
+        let write = || {
+            let file = Path::new("/proc/sys").join(path);
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let file = rustix::fs::open(file, flags, Mode::empty())?;
+            rustix::io::write(&file, value.as_bytes())
+        };
+        write().explain(|| format!("linux.sysctl: cannot write {value:?} to /proc/sys/{}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Steps 8 to 11.
+///
+/// # Errors
+/// One line for the person at the terminal.
+pub fn become_user_program(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
+    let Some(process) = &plan.process else {
+        return wait_without_process(inputs);
+    };
+    if !plan.namespaces.creates(NEW_USER) {
+        set_rlimits(process)?;
+    }
+    let entered = enter_working_directory(process);
+    // Before seccomp: a profile may refuse getcwd(2).
+    check_working_directory(process)?;
+    if process.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).explain(|| "process.noNewPrivileges")?;
+    } else {
+        load_seccomp(plan)?;
+    }
+    let env = complete_environment(process);
+    crate::step("init:9", "drop rights");
+    drop_rights(process, inputs.in_user_namespace || plan.namespaces.has(NEW_USER))?;
+    if entered.is_err() {
+        // The user may enter what root may not: a network filesystem, or one owned by a user of the namespace.
+        enter_working_directory(process)?;
+        check_working_directory(process)?;
+    }
+    let program = look_up(process)?;
+    rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
+    open_doors(inputs)?;
+    if process.no_new_privileges {
+        load_seccomp(plan)?;
+    }
+    crate::step("init:10", "ready");
+    await_start(inputs)?;
+    if !plan.hooks.start_container.is_empty() {
+        let state = inputs.hook_state.json("created", rustix::process::getpid());
+        hooks::run_all("startContainer", &plan.hooks.start_container, &state)?;
+    }
+    crate::step("init:11", "execve");
+    match nix::unistd::execve(&program, &process.args, &env) {
+        Ok(never) => match never {},
+        Err(error) => Err(error).explain(|| format!("exec {}", quote(&process.args[0]))),
+    }
+}
+
+/// A container without `process` can be created, not started: `start` refuses it before it reaches us.
+fn wait_without_process(inputs: &Inputs) -> Result<Infallible, Failure> {
+    open_doors(inputs)?;
+    await_start(inputs)?;
+    Err(Failure::new("process: config.json has none, there is nothing to start"))
+}
+
+/// Last things that seccomp might refuse: signals as a new program expects them, no tie to the runtime's life, and
+/// the descriptors that the container is to inherit.
+fn open_doors(inputs: &Inputs) -> Result<(), Failure> {
+    nucleus_sys::process::default_signal(Signal::SIGPIPE as i32).explain(|| "cannot reset SIGPIPE")?;
+    SigSet::empty().thread_set_mask().explain(|| "cannot unblock signals")?;
+    for fd in &inputs.preserve_fds {
+        nucleus_sys::process::keep_on_exec(*fd);
+    }
+    rustix::process::set_parent_process_death_signal(None).explain(|| "prctl PR_SET_PDEATHSIG")
+}
+
+/// Step 10: says `ready`, and waits until the host side has committed and `start` has been called.
+fn await_start(inputs: &Inputs) -> Result<(), Failure> {
+    inputs.channel.tell(&ToHost::Ready);
+    super::await_host(inputs)?;
+    let Some(fifo) = &inputs.exec_fifo else { return Ok(()) };
+    let mut byte = [0u8; 1];
+    loop {
+        match rustix::io::read(fifo, &mut byte) {
+            Err(Errno::INTR) => {}
+            // We hold the FIFO for writing too, so there is no end of file.
+            other => {
+                other.explain(|| "cannot wait on the exec FIFO")?;
+                inputs.started.set(true);
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn set_rlimits(process: &Process) -> Result<(), Failure> {
+    for (resource, soft, hard) in &process.rlimits {
+        nucleus_sys::process::set_rlimit(None, *resource, *soft, *hard)
+            .explain(|| format!("process.rlimits: cannot set resource {resource} to {soft}:{hard}"))?;
+    }
+    Ok(())
+}
+
+fn load_seccomp(plan: &Plan) -> Result<(), Failure> {
+    let Some(seccomp) = &plan.seccomp else { return Ok(()) };
+    nucleus_sys::seccomp::set_filter(&seccomp.program, seccomp.flags)
+        .map(drop)
+        .explain(|| "linux.seccomp: the kernel refuses the filter")
+}
+
+fn enter_working_directory(process: &Process) -> Result<(), Failure> {
+    rustix::process::chdir(process.cwd.as_c_str())
+        .explain(|| format!("process.cwd: cannot enter {}", process.cwd.to_string_lossy()))
+}
+
+/// The kernel says whether we stand inside the root: a directory outside has no path here (CVE-2024-21626).
+fn check_working_directory(process: &Process) -> Result<(), Failure> {
+    let what = || {
+        format!(
+            "process.cwd: {} is outside of the container's root filesystem",
+            quote(&process.cwd)
+        )
+    };
+    match rustix::process::getcwd(Vec::new()) {
+        Ok(path) if path.to_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) | Err(Errno::NOENT) => Err(Failure::new(what())),
+        Err(error) => Err(error).explain(what),
+    }
+}
+
+/// `process.env`, with HOME from the container's /etc/passwd when it is missing, as runc does.
+fn complete_environment(process: &Process) -> Vec<CString> {
+    let mut env = process.env.clone();
+    if !env.iter().any(|entry| entry.to_bytes().starts_with(b"HOME=")) {
+        let mut home = b"HOME=".to_vec();
+        home.extend(home_of(process.uid).unwrap_or_else(|| b"/".to_vec()));
+        env.extend(CString::new(home));
+    }
+    env
+}
+
+/// The home directory of a uid in /etc/passwd. The file is the image's: it may be anything, and decides nothing else.
+fn home_of(uid: u32) -> Option<Vec<u8>> {
+    const LARGEST: u64 = 1 << 20;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let root = crate::rootfs::root::Root::open(Path::new("/")).ok()?;
+    let file = std::fs::File::from(root.resolve(Path::new("/etc/passwd"), flags).ok()?);
+    let stat = file.metadata().ok()?;
+    if !stat.is_file() || stat.len() > LARGEST {
+        return None;
+    }
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, LARGEST), &mut text).ok()?;
+    home_in(&text, uid)
+}
+
+fn home_in(passwd: &[u8], uid: u32) -> Option<Vec<u8>> {
+    passwd.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let found: u32 = std::str::from_utf8(fields.nth(2)?).ok()?.parse().ok()?;
+        let home = fields.nth(2)?;
+        (found == uid && !home.is_empty()).then(|| home.to_vec())
+    })
+}
+
+/// Step 9: bounding set, groups, gid, uid, then the other four sets.
+fn drop_rights(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {
+    // Without `capabilities` there are none, as with runc.
+    let sets = process.capabilities.unwrap_or_default();
+    drop_bounding_set(sets.bounding)?;
+    // Phase one: the change of uid must not take the permitted set along.
+    rustix::thread::set_keep_capabilities(true).explain(|| "prctl PR_SET_KEEPCAPS")?;
+    set_ids(process, in_user_namespace)?;
+    set_capabilities(&sets)?;
+    rustix::thread::set_keep_capabilities(false).explain(|| "prctl PR_SET_KEEPCAPS")
+}
+
+fn drop_bounding_set(keep: u64) -> Result<(), Failure> {
+    for number in 0..64 {
+        let bit = CapabilitySet::from_bits_retain(1 << number);
+        if keep & bit.bits() != 0 {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(bit) {
+            Ok(()) => {}
+            // Beyond the last capability that this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(error) => {
+                return Err(error)
+                    .explain(|| format!("process.capabilities.bounding: cannot drop capability {number}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set_ids(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {
+    let groups: Vec<Gid> = process.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        // A user namespace may have setgroups(2) denied for good; nothing can be dropped then.
+        Err(Errno::PERM) if groups.is_empty() && in_user_namespace => {}
+        other => other.explain(|| "process.user.additionalGids: cannot set the groups")?,
+    }
+    let gid = Gid::from_raw(process.gid);
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .explain(|| format!("process.user.gid: cannot become {}", process.gid))?;
+    let uid = Uid::from_raw(process.uid);
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .explain(|| format!("process.user.uid: cannot become {}", process.uid))
+}
+
+/// Phase two: exactly the configured sets. The inheritable set is config's and nothing else (CVE-2022-29162).
+fn set_capabilities(sets: &Capabilities) -> Result<(), Failure> {
+    let exact = CapabilitySets {
+        effective: CapabilitySet::from_bits_retain(sets.effective),
+        permitted: CapabilitySet::from_bits_retain(sets.permitted),
+        inheritable: CapabilitySet::from_bits_retain(sets.inheritable),
+    };
+    rustix::thread::set_capabilities(None, exact).explain(|| "process.capabilities: cannot set")?;
+    rustix::thread::clear_ambient_capability_set().explain(|| "process.capabilities.ambient: cannot clear")?;
+    for number in (0..64).filter(|number| sets.ambient >> number & 1 != 0) {
+        let bit = CapabilitySet::from_bits_retain(1 << number);
+        rustix::thread::configure_capability_in_ambient_set(bit, true)
+            .explain(|| format!("process.capabilities.ambient: cannot raise capability {number}"))?;
+    }
+    Ok(())
+}
+
+/// Finds the program as execvp(3) would, with the user's rights, and says early what execve would say too late.
+fn look_up(process: &Process) -> Result<CString, Failure> {
+    let name = process.args[0].as_bytes();
+    if name.contains(&b'/') {
+        return match executable(&process.args[0]) {
+            Ok(()) => Ok(process.args[0].clone()),
+            Err(Errno::NOENT) => Err(Failure::from_errno(
+                format!(
+                    "exec: {0}: stat {1}",
+                    quote(&process.args[0]),
+                    process.args[0].to_string_lossy()
+                ),
+                Errno::NOENT,
+            )),
+            Err(error) => Err(error).explain(|| format!("exec: {}", quote(&process.args[0]))),
+        };
+    }
+    let path = process
+        .env
+        .iter()
+        .find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="))
+        .unwrap_or(DEFAULT_PATH);
+    let mut denied = None;
+    for dir in path.split(|byte| *byte == b':') {
+        let dir = if dir.is_empty() { b"." } else { dir };
+        let Ok(candidate) = CString::new([dir, b"/", name].concat()) else {
+            continue;
+        };
+        match executable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(error @ Errno::ACCESS) => denied = Some(error),
+            Err(_) => {}
+        }
+    }
+    match denied {
+        Some(error) => Err(error).explain(|| format!("exec: {}", quote(&process.args[0]))),
+        None => Err(Failure::new(format!(
+            "exec: {}: executable file not found in $PATH",
+            quote(&process.args[0])
+        ))),
+    }
+}
+
+fn executable(path: &CStr) -> Result<(), Errno> {
+    let stat = rustix::fs::stat(path)?;
+    match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+        rustix::fs::FileType::Directory => return Err(Errno::ISDIR),
+        rustix::fs::FileType::RegularFile if stat.st_mode & 0o111 != 0 => {}
+        _ => return Err(Errno::ACCESS),
+    }
+    rustix::fs::accessat(rustix::fs::CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+}
+
+fn quote(text: &CStr) -> String {
+    format!("{:?}", text.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_directory_is_the_sixth_field_of_the_uid() {
+        let passwd = b"root:x:0:0:root:/root:/bin/sh\nbroken\nme:x:1000:1000::/home/me:/bin/sh\nno:x:7:7:::\n";
+        assert_eq!(home_in(passwd, 0).unwrap(), b"/root");
+        assert_eq!(home_in(passwd, 1000).unwrap(), b"/home/me");
+        assert_eq!(home_in(passwd, 7), None);
+        assert_eq!(home_in(passwd, 1), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! `delete`: removes what a container consists of, in an order that can be taken up again where it was cut off.
+//!
+//! Processes first, then the control groups, then the directory, whose state file goes last. poststop hooks run when
+//! the container is gone; one that fails is a warning, and the rest still run (runtime.md, lifecycle).
+
+use std::time::Duration;
+
+use nix::libc::SIGKILL;
+use nucleus_core::{ContainerDir, ContainerId, ContainerState, Error as CoreError, Operation, Store};
+
+use super::start::hook_of;
+use super::{Container, Error, Result, Warn, cgroup_of, hook_state};
+use crate::hooks;
+use crate::init::failure::Failure;
+
+/// How long killed processes may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Removes a container. With `force`, one that runs is killed, one that is broken is cleared away,
+/// and one that is not there is no error.
+///
+/// # Errors
+/// The refusal in runc's words; or what could not be removed.
+pub fn delete(store: &Store, id: &ContainerId, force: bool, warn: Warn<'_>) -> Result<()> {
+    let dir = match store.get(id) {
+        Err(CoreError::NotFound { .. }) if force => return Ok(()),
+        other => other?,
+    };
+    let lock = match dir.lock() {
+        Err(CoreError::NotFound { .. }) if force => return Ok(()),
+        other => other?,
+    };
+    let container = match Container::observe(dir) {
+        Ok(container) => container,
+        Err(Error::Core(CoreError::NotFound { .. })) if force => return Ok(()),
+        // `create` was killed before it wrote its first state, or the file is damaged: no object is known to exist.
+        Err(Error::Core(error)) if force && error.is_broken_state() => {
+            store.get(id)?.remove()?;
+            warn(&format!("removed a container without a readable state: {error}"));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    container.check(if force {
+        Operation::DeleteForce
+    } else {
+        Operation::Delete
+    })?;
+    kill_everything(&container)?;
+    let state = remove(container)?;
+    drop(lock);
+    run_poststop(&state, warn);
+    Ok(())
+}
+
+/// Kills init and every process of the container's control groups, and waits until init is gone.
+///
+/// # Errors
+/// When init survives SIGKILL for ten seconds.
+pub fn kill_everything(container: &Container) -> Result<()> {
+    if let Some(init) = &container.seen.init {
+        // It may have ended meanwhile.
+        let _ = init.send_signal(SIGKILL);
+    }
+    cgroup_of(&container.state.cgroup).kill_all(SIGKILL)?;
+    match &container.seen.init {
+        Some(init) if !init.wait_exit(Some(PATIENCE))? => Err(Failure::new(format!(
+            "pid {} does not end after SIGKILL",
+            init.pid().as_raw_nonzero()
+        ))
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Removes control groups and directory of a container without processes.
+///
+/// # Errors
+/// What could not be removed; the state file is still there then.
+pub fn remove(container: Container) -> Result<ContainerState> {
+    let Container { dir, state, .. } = container;
+    clear(&dir, &state)?;
+    Ok(state)
+}
+
+fn clear(dir: &ContainerDir, state: &ContainerState) -> Result<()> {
+    cgroup_of(&state.cgroup).remove()?;
+    Ok(dir.remove()?)
+}
+
+/// Runs every poststop hook; one that fails is a warning.
+pub fn run_poststop(state: &ContainerState, warn: Warn<'_>) {
+    let document = hook_state(state).stopped();
+    for (index, record) in state.poststop.iter().enumerate() {
+        if let Err(failure) = hooks::run_one("poststop", index, &hook_of(record), &document) {
+            warn(&failure.to_string());
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `run`: create, let go, and with a foreground container stay until it ends.
+//!
+//! Signals are blocked before the container exists, so that none is lost, not even the SIGCHLD of a program that ends
+//! at once; they are then read from a descriptor beside the terminal's.
+
+use std::os::fd::AsFd;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nucleus_core::{Process, Store};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::WaitOptions;
+
+use super::create::{Made, Options, Until, create};
+use super::start::run_poststart;
+use super::terminal::Relay;
+use super::{Container, Result, Warn, delete};
+use crate::init::failure::{Explain, Failure};
+
+/// What the command line says about `run` besides what `create` takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// Keep the container after it has ended.
+    pub keep: bool,
+    /// Do not adopt orphans of the container.
+    pub no_subreaper: bool,
+}
+
+/// Runs a container; returns its exit code (128 + signal for one that was killed), 0 at once when detached.
+///
+/// # Errors
+/// As `create`; nothing is left behind.
+pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) -> Result<i32> {
+    let signals = if options.detach { None } else { Some(block_signals()?) };
+    if !options.detach && !run.no_subreaper {
+        nix::sys::prctl::set_child_subreaper(true).explain(|| "prctl PR_SET_CHILD_SUBREAPER")?;
+    }
+    let made = create(store, options, Until::Now, warn)?;
+    started(store, &made, warn)?;
+    let Some(signals) = signals else {
+        return Ok(0);
+    };
+    let code = wait(&made, signals)?;
+    if run.keep {
+        return Ok(code);
+    }
+    let Made { dir, state, .. } = made;
+    let lock = dir.lock()?;
+    let container = Container {
+        seen: dir.observe(&state, || Ok::<_, super::Error>(false))?,
+        dir,
+        state,
+    };
+    delete::kill_everything(&container)?;
+    let state = delete::remove(container)?;
+    drop(lock);
+    delete::run_poststop(&state, warn);
+    Ok(code)
+}
+
+/// Waits until init has executed the program, and runs the poststart hooks.
+fn started(store: &Store, made: &Made, warn: Warn<'_>) -> Result<()> {
+    let told = made.channel.receive().explain(|| "cannot hear init")?;
+    let failed = match told {
+        Some(crate::channel::ToHost::Failed(text)) => Some(super::Error::Start(Failure::new(text))),
+        _ => None,
+    };
+    if failed.is_none() && made.poststart.is_empty() {
+        return Ok(());
+    }
+    let container = Container::open(store, made.dir.id())?;
+    let outcome = match failed {
+        Some(error) => Err(error),
+        None => run_poststart(&container, &made.poststart),
+    };
+    outcome.map_err(|error| {
+        // Nothing of a container that could not be started stays behind.
+        let cleared = delete::kill_everything(&container).and_then(|()| delete::remove(container));
+        if let Ok(state) = cleared {
+            delete::run_poststop(&state, warn);
+        }
+        error
+    })
+}
+
+fn block_signals() -> Result<SignalFd> {
+    let mut signals = SigSet::all();
+    // Signals that say that this very program went wrong must still end it.
+    for fault in [
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGABRT,
+        Signal::SIGTRAP,
+    ] {
+        signals.remove(fault);
+    }
+    signals.thread_block().explain(|| "cannot block signals")?;
+    Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).explain(|| "signalfd")?)
+}
+
+fn wait(made: &Made, signals: SignalFd) -> Result<i32> {
+    let mut relay = match &made.terminal {
+        Some(master) => Some(Relay::start(master)?),
+        None => None,
+    };
+    let code = loop {
+        let mut watched = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+        relay.iter().for_each(|relay| relay.watch(&mut watched));
+        match rustix::event::poll(&mut watched, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).explain(|| "poll").map_err(Into::into),
+        }
+        let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(watched);
+        if let Some(relay) = &mut relay {
+            relay.pump(&ready[1..])?;
+        }
+        if ready[0]
+            && let Some(code) = take_signals(&signals, &made.init, relay.as_ref())?
+        {
+            break code;
+        }
+    };
+    if let Some(relay) = relay {
+        relay.finish()?;
+    }
+    Ok(code)
+}
+
+/// Handles what has arrived; the exit code once init has ended.
+fn take_signals(signals: &SignalFd, init: &Process, relay: Option<&Relay>) -> Result<Option<i32>> {
+    let mut code = None;
+    while let Some(info) = signals.read_signal().explain(|| "signalfd")? {
+        match Signal::try_from(info.ssi_signo as i32) {
+            Ok(Signal::SIGCHLD) => code = reap(init)?.or(code),
+            Ok(Signal::SIGWINCH) if relay.is_some() => relay.into_iter().try_for_each(Relay::resize)?,
+            // Ours: a write to a terminal that went away, a stop typed by the user.
+            Ok(Signal::SIGPIPE) => {}
+            // Init may have ended; its SIGCHLD is on the way.
+            _ => drop(init.send_signal(info.ssi_signo as i32)),
+        }
+    }
+    Ok(code)
+}
+
+/// Reaps every child that has ended, adopted ones too.
+fn reap(init: &Process) -> Result<Option<i32>> {
+    let mut code = None;
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == init.pid() => {
+                code = status
+                    .exit_status()
+                    .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(code),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).explain(|| "wait").map_err(Into::into),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Facts about the caller and the host that `create` and `run` need: probed once, passed down, never global.
+
+use nucleus_cgroup::Layout;
+
+use crate::init::failure::{Explain, Failure};
+use crate::rootfs::cgroup_mount::View;
+
+/// The probed facts.
+#[derive(Debug)]
+pub struct Host {
+    /// Effective uid of the caller.
+    pub euid: u32,
+    /// Effective gid of the caller.
+    pub egid: u32,
+    /// The caller runs in a user namespace of its own.
+    pub in_user_namespace: bool,
+    /// The control group hierarchies.
+    pub cgroups: Layout,
+}
+
+impl Host {
+    /// Looks at the host.
+    ///
+    /// # Errors
+    /// Named by the file that cannot be read.
+    pub fn probe() -> Result<Self, Failure> {
+        Ok(Self {
+            euid: rustix::process::geteuid().as_raw(),
+            egid: rustix::process::getegid().as_raw(),
+            in_user_namespace: in_user_namespace(),
+            cgroups: Layout::probe().map_err(|error| Failure::new(error.to_string()))?,
+        })
+    }
+
+    /// True when the caller lacks the rights of the host's root.
+    pub fn is_rootless(&self) -> bool {
+        self.euid != 0 || self.in_user_namespace
+    }
+
+    /// The highest capability number that the kernel knows (`/proc/sys/kernel/cap_last_cap`).
+    ///
+    /// # Errors
+    /// Named by the file.
+    pub fn last_capability() -> Result<u32, Failure> {
+        let path = "/proc/sys/kernel/cap_last_cap";
+        let text = std::fs::read_to_string(path).explain(|| format!("cannot read {path}"))?;
+        text.trim()
+            .parse()
+            .map_err(|_| Failure::new(format!("{path}: not a number")))
+    }
+}
+
+/// True unless this is the initial user namespace, whose map covers every id (user_namespaces(7)).
+pub fn in_user_namespace() -> bool {
+    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else {
+        return false;
+    };
+    !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// What a `cgroup` mount shows: the container's own groups where it has them, and where the layout is v2 and the
+/// container shares the host's cgroup namespace, the whole tree that its paths refer to.
+pub fn cgroup_view(layout: &Layout, record: &nucleus_cgroup::Record, own_namespace: bool) -> View {
+    use nucleus_cgroup::{Mode, Version};
+    let rooted = |hierarchy: &nucleus_cgroup::Hierarchy| {
+        let key = match hierarchy.version {
+            Version::V1 => hierarchy.controllers.first().map_or("", String::as_str),
+            Version::V2 => "unified",
+        };
+        let own = || hierarchy.mount.join(&hierarchy.own);
+        record
+            .paths
+            .get(key)
+            .map_or_else(|| (own(), true), |path| (path.clone(), false))
+    };
+    match layout.mode {
+        Mode::Unified | Mode::None => match layout.unified() {
+            Some(hierarchy) if !own_namespace => View::Unified {
+                source: hierarchy.mount.clone(),
+                foreign: true,
+            },
+            Some(hierarchy) => {
+                let (source, foreign) = rooted(hierarchy);
+                View::Unified { source, foreign }
+            }
+            None => View::Unified {
+                source: "/sys/fs/cgroup".into(),
+                foreign: true,
+            },
+        },
+        Mode::Legacy | Mode::Hybrid => {
+            let mut view = (Vec::new(), Vec::new(), false);
+            for hierarchy in &layout.hierarchies {
+                let Some(name) = hierarchy
+                    .mount
+                    .file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
+                else {
+                    continue;
+                };
+                let (source, foreign) = rooted(hierarchy);
+                view.2 |= foreign;
+                let aliases = hierarchy
+                    .controllers
+                    .iter()
+                    .filter(|controller| hierarchy.controllers.len() > 1 && **controller != name);
+                view.1
+                    .extend(aliases.map(|controller| (controller.clone(), name.clone())));
+                view.0.push((name, source));
+            }
+            View::Legacy {
+                hierarchies: view.0,
+                links: view.1,
+                foreign: view.2,
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `start`: lets init execute the user's program, and tells whether it did.
+//!
+//! The exec FIFO is opened without waiting: when nobody reads it, init is dead or was started already. The byte is
+//! written before the FIFO is removed, so that a `start` that is killed in between has either not started the
+//! container or has started it for good. Then we watch init let go of its end, which execve closes.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nucleus_core::{ContainerId, HookRecord, Operation, Status, Store};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use super::{Container, Error, Result, hook_state};
+use crate::hooks;
+use crate::init::failure::{Explain, Failure};
+use crate::plan::Hook;
+
+/// What lets init go on.
+const GO: &[u8] = b"s";
+
+/// Starts a created container.
+///
+/// # Errors
+/// The refusal in runc's words when the status does not allow it; what kept init from executing the program; a failing
+/// poststart hook, after which the container is stopped (runtime.md, lifecycle).
+pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
+    let dir = store.get(id)?;
+    let lock = dir.lock()?;
+    let container = Container::observe(dir)?;
+    container.check(Operation::Start)?;
+    if container.state.command.is_empty() {
+        return Err(Error::NoProcess);
+    }
+    let fifo = match container.dir.open_fifo_for_start() {
+        // Init died, or lost the FIFO by executing, since we looked.
+        Err(nucleus_core::Error::NoFifoReader) => {
+            Container::open(store, id)?.seen.status.check(Operation::Start)?;
+            return Err(nucleus_core::Error::NoFifoReader.into());
+        }
+        other => other?,
+    };
+    let watch = container.dir.open_fifo_for_watch()?;
+    rustix::io::write(&fifo, GO).explain(|| "cannot write to the exec FIFO")?;
+    container.dir.unlink_fifo()?;
+    drop(lock);
+    drop(fifo);
+    await_execution(&watch)?;
+    let hooks: Vec<Hook> = container.state.poststart.iter().map(hook_of).collect();
+    run_poststart(&container, &hooks)
+}
+
+/// Waits until init has let go of the FIFO: by executing the program, or by dying.
+fn await_execution(watch: &OwnedFd) -> Result<()> {
+    let mut watched = [PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::empty())];
+    while let Err(Errno::INTR) = rustix::event::poll(&mut watched, None) {}
+    let mut left = [0u8; 4096];
+    let length = rustix::io::read(watch, &mut left).explain(|| "cannot read from the exec FIFO")?;
+    match &left[..length] {
+        [] => Ok(()),
+        GO => Err(Failure::new("the container's init has died before it was started").into()),
+        said => Err(Error::Start(Failure::new(String::from_utf8_lossy(said)))),
+    }
+}
+
+/// Runs poststart hooks; the container is killed when one fails.
+///
+/// # Errors
+/// The failing hook's.
+pub fn run_poststart(container: &Container, hooks: &[Hook]) -> Result<()> {
+    let Some(init) = container.seen.init.as_ref().filter(|_| !hooks.is_empty()) else {
+        return Ok(());
+    };
+    let state = hook_state(&container.state).json(Status::Running.as_str(), init.pid());
+    hooks::run_all("poststart", hooks, &state).map_err(|failure| {
+        // The error is the hook's; that killing what is already dead fails is none.
+        let _ = super::delete::kill_everything(container);
+        failure.into()
+    })
+}
+
+/// A hook as the state file keeps it.
+pub fn hook_of(record: &HookRecord) -> Hook {
+    Hook {
+        path: record.path.clone(),
+        args: record.args.clone(),
+        env: record.env.clone(),
+        timeout: record.timeout.and_then(|seconds| u32::try_from(seconds).ok()),
+    }
+}

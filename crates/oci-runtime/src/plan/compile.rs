@@ -1,0 +1,189 @@
+//! [`Plan::compile`]: the parts of config.json in the order in which they depend on each other.
+//!
+//! Called once per `create` or `run`, before anything is made. The rule that it keeps: no system call, no file, no
+//! environment; the same three arguments give the same plan.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use nix::mount::MsFlags;
+use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Spec};
+
+use super::{
+    Mount, MountKind, Plan, PlanError, Rootfs, devices, hooks, mount_options, mounts, namespaces, paths, process,
+    sysctl, unsupported,
+};
+use crate::security::seccomp;
+
+/// Annotations below this prefix are addressed to this runtime: one that it does not know is an error.
+const OWN_ANNOTATIONS: &str = "org.nucleus.";
+
+/// What the command line says.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Options {
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// The runtime will not wait for the container: always true for `create`.
+    pub detach: bool,
+    /// `--console-socket` is given.
+    pub console_socket: bool,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+}
+
+/// What the host says; probed once by the caller.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Host {
+    /// Effective user id of the runtime, in the user namespace that it runs in.
+    pub euid: u32,
+    /// Highest capability number that the kernel knows (`/proc/sys/kernel/cap_last_cap`).
+    pub last_cap: u32,
+}
+
+impl Plan {
+    /// Compiles config.json.
+    ///
+    /// # Errors
+    /// The first field that is wrong, contradicts another, or cannot be carried out.
+    pub(crate) fn compile(spec: &Spec, options: &Options, host: &Host) -> Result<Plan, PlanError> {
+        let mut warnings = Vec::new();
+        unsupported::check(spec, &mut warnings)?;
+        let linux = spec.linux().as_ref();
+        let namespaces = namespaces::compile(list(linux, Linux::namespaces))?;
+        if host.euid != 0 && !namespaces.has(Kind::User as u64) {
+            return Err(PlanError::new(
+                "linux.namespaces",
+                "rootless container requires user namespaces",
+            ));
+        }
+        let ids = (list(linux, Linux::uid_mappings), list(linux, Linux::gid_mappings));
+        let (uid_map, gid_map) = namespaces::id_maps(ids, &namespaces, &mut warnings)?;
+        let process = match spec.process() {
+            Some(process) => Some(process::compile(process, options, host, &mut warnings)?),
+            None => process::check_terminal(false, options).map(|()| None)?,
+        };
+        if let Some(process) = &process {
+            process::check_mapped(process, &uid_map, &gid_map)?;
+        }
+        let listed = spec.mounts().as_deref().unwrap_or_default();
+        let mounts = mounts::compile(listed, &options.bundle, &mut warnings)?;
+        // As runc: a bound /dev is somebody else's, and is left alone.
+        let is_bound_dev = |m: &Mount| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. });
+        let dev_is_bound = mounts.iter().any(is_bound_dev);
+        let devices = devices::compile(list(linux, Linux::devices))?;
+        let hostname = namespaces::uts_name(spec.hostname().as_ref(), "hostname", &namespaces)?;
+        let sysctl = linux.and_then(|l| l.sysctl().as_ref());
+        let time_offsets = linux.and_then(|l| l.time_offsets().as_ref());
+        let profile = linux.and_then(|l| l.seccomp().as_ref());
+        let plan = Plan {
+            rootfs: rootfs(spec, options)?,
+            devices: if dev_is_bound { Vec::new() } else { devices },
+            dev_is_bound,
+            masked_paths: paths::distinct(list(linux, Linux::masked_paths), "linux.maskedPaths")?,
+            readonly_paths: paths::distinct(list(linux, Linux::readonly_paths), "linux.readonlyPaths")?,
+            time_offsets: namespaces::time_offsets(time_offsets, &namespaces)?,
+            sysctl: sysctl::compile(sysctl, &namespaces, hostname.is_some())?,
+            domainname: namespaces::uts_name(spec.domainname().as_ref(), "domainname", &namespaces)?,
+            seccomp: profile.map(seccomp::compile).transpose()?,
+            hooks: hooks::compile(spec.hooks().as_ref())?,
+            annotations: annotations(spec.annotations().as_ref())?,
+            oci_version: spec.version().clone(),
+            namespaces,
+            uid_map,
+            gid_map,
+            mounts,
+            hostname,
+            process,
+            warnings,
+        };
+        without_mount_namespace(plan)
+    }
+}
+
+/// A list of the `linux` section, empty when it or the section is absent.
+fn list<T>(linux: Option<&Linux>, field: fn(&Linux) -> &Option<Vec<T>>) -> &[T] {
+    linux.and_then(|linux| field(linux).as_deref()).unwrap_or_default()
+}
+
+/// `root` and `linux.rootfsPropagation`.
+fn rootfs(spec: &Spec, options: &Options) -> Result<Rootfs, PlanError> {
+    let Some(root) = spec.root() else {
+        return Err(PlanError::new("root", "must be specified"));
+    };
+    if root.path().as_os_str().is_empty() {
+        return Err(PlanError::new("root.path", "must not be empty"));
+    }
+    paths::no_nul(root.path(), "root.path")?;
+    let wanted = spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.rootfs_propagation().as_deref())
+        .unwrap_or_default();
+    let propagation = match wanted {
+        "" => 0,
+        word => mount_options::propagation(word).ok_or_else(|| {
+            PlanError::new(
+                "linux.rootfsPropagation",
+                format_args!("{word:?} is not one of shared, slave, private, unbindable and their recursive forms"),
+            )
+        })?,
+    };
+    // Without pivot_root the host's tree stays reachable below, and private would cut it loose.
+    if options.no_pivot && propagation & MsFlags::MS_PRIVATE.bits() != 0 {
+        return Err(PlanError::new(
+            "linux.rootfsPropagation",
+            "[r]private is not safe without pivot_root",
+        ));
+    }
+    Ok(Rootfs {
+        path: options.bundle.join(root.path()),
+        readonly: root.readonly().unwrap_or(false),
+        propagation,
+    })
+}
+
+/// What must not be done in the mount namespace of the runtime itself.
+fn without_mount_namespace(mut plan: Plan) -> Result<Plan, PlanError> {
+    if plan.namespaces.has(Kind::Mount as u64) {
+        return Ok(plan);
+    }
+    let why = "unable to restrict sys entries without a private MNT namespace";
+    if !plan.masked_paths.is_empty() {
+        return Err(PlanError::new("linux.maskedPaths", why));
+    }
+    if !plan.readonly_paths.is_empty() {
+        return Err(PlanError::new("linux.readonlyPaths", why));
+    }
+    if plan.rootfs.propagation != 0 {
+        return Err(PlanError::new(
+            "linux.rootfsPropagation",
+            "would change the host's mounts without a private MNT namespace",
+        ));
+    }
+    if !plan.mounts.is_empty() {
+        plan.warnings
+            .push("linux.namespaces: without a mount namespace, mounts stay behind on the host".to_owned());
+    }
+    Ok(plan)
+}
+
+/// `annotations`, sorted; none of ours that we do not know.
+fn annotations(map: Option<&HashMap<String, String>>) -> Result<Vec<(String, String)>, PlanError> {
+    let Some(map) = map else {
+        return Ok(Vec::new());
+    };
+    for key in map.keys() {
+        if key.is_empty() {
+            return Err(PlanError::new("annotations", "a key must not be empty"));
+        }
+        if key.starts_with(OWN_ANNOTATIONS) {
+            return Err(PlanError::new(
+                format_args!("annotations.{key}"),
+                "is not an annotation that nucleus knows",
+            ));
+        }
+    }
+    let mut list: Vec<(String, String)> = map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    list.sort_unstable();
+    Ok(list)
+}

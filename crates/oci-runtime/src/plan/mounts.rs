@@ -1,0 +1,280 @@
+//! `mounts`: what to mount, where, and with which words for mount(2) and mount_setattr(2).
+//!
+//! Destinations are cleaned here and resolved by init inside the rootfs. Mounts at or under `/proc` are refused but for
+//! those that runc allows: a fake `/proc` would make every later write through it go nowhere.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::mount::MsFlags;
+use nucleus_sys::mount::Attributes;
+use oci_spec::runtime as oci;
+
+use super::mount_options::{Atime, Meaning, meaning};
+use super::{Mount, MountKind, PlanError, paths};
+
+/// Files below `/proc` that lxcfs and its like replace; everything else there is the kernel's alone.
+const PROC_FILES: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime",
+];
+
+/// mount(2) reads one page of data and cuts the rest off without a word.
+const LONGEST_DATA: usize = 4095;
+
+/// Compiles the list, order kept.
+pub(crate) fn compile(list: &[oci::Mount], bundle: &Path, warnings: &mut Vec<String>) -> Result<Vec<Mount>, PlanError> {
+    list.iter()
+        .enumerate()
+        .map(|(i, mount)| one(mount, i, bundle, warnings))
+        .collect()
+}
+
+fn one(mount: &oci::Mount, i: usize, bundle: &Path, warnings: &mut Vec<String>) -> Result<Mount, PlanError> {
+    for (mappings, name) in [
+        (mount.uid_mappings(), "uidMappings"),
+        (mount.gid_mappings(), "gidMappings"),
+    ] {
+        if mappings.as_ref().is_some_and(|list| !list.is_empty()) {
+            return Err(PlanError::unsupported(format_args!("mounts[{i}].{name}")));
+        }
+    }
+    let destination = destination(mount, i, warnings)?;
+    let words = Words::read(mount.options().as_deref().unwrap_or_default(), i)?;
+    let kind = kind(mount, &words, i, bundle)?;
+    check_proc(&destination, mount, &kind, i)?;
+    let mut compiled = Mount {
+        destination,
+        kind,
+        flags: words.flags,
+        attributes: Attributes {
+            propagation: words.propagation,
+            ..Attributes::default()
+        },
+        recursive: words.recursive,
+        data: paths::c_string(words.data.as_bytes(), format_args!("mounts[{i}].options"))?,
+        copy_up: words.copy_up,
+    };
+    if let MountKind::Bind { .. } = compiled.kind {
+        compiled.attributes = Attributes {
+            propagation: words.propagation,
+            ..words.attributes
+        };
+        compiled.flags = 0;
+        if words.superblock || !words.data.is_empty() {
+            // The kernel ignores these for a bind mount, and so do other runtimes.
+            warnings.push(format!(
+                "mounts[{i}].options: ignoring options of a filesystem on a bind mount at {:?}",
+                compiled.destination
+            ));
+            compiled.data = c"".to_owned();
+        }
+    }
+    if compiled.copy_up && mount.typ().as_deref() != Some("tmpfs") {
+        warnings.push(format!(
+            "mounts[{i}].options: ignoring tmpcopyup, which is for tmpfs only"
+        ));
+        compiled.copy_up = false;
+    }
+    Ok(compiled)
+}
+
+/// The options of one mount, sorted by what they are for.
+#[derive(Default)]
+struct Words {
+    /// `MS_*` for a new filesystem.
+    flags: u64,
+    /// The same for a bind mount, which can clear as well.
+    attributes: Attributes,
+    recursive: Attributes,
+    propagation: u64,
+    data: String,
+    /// `Some(true)` for `rbind`.
+    bind: Option<bool>,
+    copy_up: bool,
+    /// An option of the superblock was given.
+    superblock: bool,
+}
+
+impl Words {
+    fn read(options: &[String], i: usize) -> Result<Words, PlanError> {
+        let mut words = Words::default();
+        for option in options.iter().filter(|option| !option.is_empty()) {
+            match meaning(option) {
+                Some(Meaning::Unsupported) => {
+                    return Err(PlanError::new(
+                        format_args!("mounts[{i}].options"),
+                        format_args!("{option:?} is not supported"),
+                    ));
+                }
+                Some(Meaning::Propagation(word)) => words.propagate(word, i)?,
+                Some(meaning) => words.add(meaning),
+                None => {
+                    if !words.data.is_empty() {
+                        words.data.push(',');
+                    }
+                    words.data.push_str(option);
+                }
+            }
+        }
+        if words.data.len() > LONGEST_DATA {
+            return Err(PlanError::new(
+                format_args!("mounts[{i}].options"),
+                format_args!(
+                    "{} bytes of data are more than the kernel's {LONGEST_DATA}",
+                    words.data.len()
+                ),
+            ));
+        }
+        Ok(words)
+    }
+
+    /// Where options contradict each other, the later one wins.
+    fn add(&mut self, meaning: Meaning) {
+        match meaning {
+            Meaning::Bind(recursive) => self.bind = Some(recursive || self.bind == Some(true)),
+            Meaning::Flag(flag, attribute, set) => {
+                switch(&mut self.flags, flag, set);
+                change(&mut self.attributes, attribute, set);
+            }
+            Meaning::Super(flag, set) => {
+                switch(&mut self.flags, flag, set);
+                self.superblock = true;
+            }
+            Meaning::Atime(mode) => {
+                if mode != Atime::Unchanged {
+                    let modes = MsFlags::MS_NOATIME | MsFlags::MS_RELATIME | MsFlags::MS_STRICTATIME;
+                    switch(&mut self.flags, modes.bits(), false);
+                }
+                self.flags |= mode.flag();
+                mode.apply(&mut self.attributes);
+            }
+            Meaning::Recursive(attribute, set) => change(&mut self.recursive, attribute, set),
+            Meaning::RecursiveAtime(mode) => mode.apply(&mut self.recursive),
+            Meaning::CopyUp => self.copy_up = true,
+            Meaning::Nothing | Meaning::Propagation(_) | Meaning::Unsupported => {}
+        }
+    }
+
+    /// Takes one propagation type. A second one would have to be applied after the first, which the plan cannot say.
+    fn propagate(&mut self, word: u64, i: usize) -> Result<(), PlanError> {
+        let kind = word & !MsFlags::MS_REC.bits();
+        let earlier = self.propagation | self.recursive.propagation;
+        if earlier != 0 && earlier != kind {
+            return Err(PlanError::new(
+                format_args!("mounts[{i}].options"),
+                "more than one type of propagation is not supported",
+            ));
+        }
+        // The recursive form of a type includes the plain one.
+        if word != kind || self.recursive.propagation != 0 {
+            (self.propagation, self.recursive.propagation) = (0, kind);
+        } else {
+            self.propagation = kind;
+        }
+        Ok(())
+    }
+}
+
+fn switch(word: &mut u64, bits: u64, set: bool) {
+    match set {
+        true => *word |= bits,
+        false => *word &= !bits,
+    }
+}
+
+fn change(attributes: &mut Attributes, bit: u64, set: bool) {
+    switch(&mut attributes.set, bit, set);
+    switch(&mut attributes.clear, bit, !set);
+}
+
+fn destination(mount: &oci::Mount, i: usize, warnings: &mut Vec<String>) -> Result<PathBuf, PlanError> {
+    let written = mount.destination();
+    paths::no_nul(written, format_args!("mounts[{i}].destination"))?;
+    if !written.is_absolute() {
+        warnings.push(format!(
+            "mounts[{i}].destination: relative path {written:?} is deprecated, using it as relative to /"
+        ));
+    }
+    let destination = paths::clean(written);
+    if destination == Path::new("/") {
+        return Err(PlanError::new(
+            format_args!("mounts[{i}].destination"),
+            format_args!("{written:?} is the root of the container"),
+        ));
+    }
+    Ok(destination)
+}
+
+fn kind(mount: &oci::Mount, words: &Words, i: usize, bundle: &Path) -> Result<MountKind, PlanError> {
+    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    paths::no_nul(source, format_args!("mounts[{i}].source"))?;
+    // With bind or rbind among the options the kernel does not look at the type, and neither does runc.
+    let bind = match (words.bind, mount.typ().as_deref()) {
+        (Some(recursive), _) => Some(recursive),
+        (None, Some("bind")) => Some(false),
+        (None, Some("rbind")) => Some(true),
+        _ => None,
+    };
+    if let Some(recursive) = bind {
+        if source.as_os_str().is_empty() {
+            return Err(PlanError::new(
+                format_args!("mounts[{i}].source"),
+                "a bind mount needs a source",
+            ));
+        }
+        return Ok(MountKind::Bind {
+            source: bundle.join(source),
+            recursive,
+        });
+    }
+    match mount.typ().as_deref() {
+        None | Some("" | "none") => Err(PlanError::new(
+            format_args!("mounts[{i}].type"),
+            "must name a filesystem, as options contain neither bind nor rbind",
+        )),
+        Some("cgroup" | "cgroup2") => Ok(MountKind::Cgroup),
+        Some(fstype) => Ok(MountKind::Filesystem {
+            fstype: paths::c_string(fstype.as_bytes(), format_args!("mounts[{i}].type"))?,
+            source: match source.as_os_str().as_bytes() {
+                b"" => c"none".to_owned(),
+                source => paths::c_string(source, format_args!("mounts[{i}].source"))?,
+            },
+        }),
+    }
+}
+
+/// Lets nothing but a procfs onto `/proc`, and nothing below it but files that do not matter for security.
+fn check_proc(destination: &Path, mount: &oci::Mount, kind: &MountKind, i: usize) -> Result<(), PlanError> {
+    if !destination.starts_with("/proc") {
+        return Ok(());
+    }
+    let why = if destination == Path::new("/proc") {
+        let is_proc = match kind {
+            MountKind::Filesystem { .. } => mount.typ().as_deref() == Some("proc"),
+            MountKind::Bind { source, .. } => source.components().eq(Path::new("/proc").components()),
+            MountKind::Cgroup => false,
+        };
+        if is_proc {
+            return Ok(());
+        }
+        "it is not of type proc"
+    } else if PROC_FILES.iter().any(|file| destination == Path::new(file)) {
+        return Ok(());
+    } else {
+        "it is inside /proc"
+    };
+    Err(PlanError::new(
+        format_args!("mounts[{i}].destination"),
+        format_args!("{destination:?} cannot be mounted because {why}"),
+    ))
+}

@@ -1,0 +1,145 @@
+//! Random damage to real configs: loading and compiling never panic, and an error always names a field.
+
+use std::fs;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::golden::configs;
+use super::{HOST, options};
+use crate::plan::{Options, Plan};
+
+/// Every top-level field of the specification.
+const TOP: [&str; 12] = [
+    "ociVersion",
+    "root",
+    "mounts",
+    "process",
+    "hostname",
+    "domainname",
+    "hooks",
+    "annotations",
+    "linux",
+    "solaris",
+    "windows",
+    "vm",
+];
+
+/// What a value is replaced by.
+fn replacement() -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(Value::Null)),
+        any::<bool>().prop_map(|b| Some(json!(b))),
+        any::<i64>().prop_map(|n| Some(json!(n))),
+        (-2i64..5000).prop_map(|n| Some(json!(n))),
+        any::<u64>().prop_map(|n| Some(json!(n))),
+        ".{0,12}".prop_map(|s| Some(json!(s))),
+        "[a-z/.=]{0,12}".prop_map(|s| Some(json!(s))),
+        "/(proc|sys|dev|\\.\\.)?/?[a-z\\x00]{0,3}".prop_map(|s| Some(json!(s))),
+        Just(Some(json!([]))),
+        Just(Some(json!({}))),
+        Just(Some(json!([{}, null, "x"]))),
+    ]
+}
+
+/// JSON pointers of all values below `value`.
+fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
+    let escape = |key: &str| key.replace('~', "~0").replace('/', "~1");
+    let children: Vec<(String, &Value)> = match value {
+        Value::Array(list) => list.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect(),
+        Value::Object(map) => map.iter().map(|(k, v)| (escape(k), v)).collect(),
+        _ => Vec::new(),
+    };
+    for (name, child) in children {
+        let pointer = format!("{at}/{name}");
+        pointers(child, &pointer, all);
+        all.push(pointer);
+    }
+}
+
+fn damage(config: &mut Value, pick: usize, with: Option<Value>) {
+    let mut all = Vec::new();
+    pointers(config, "", &mut all);
+    let Some(pointer) = all.get(pick % all.len().max(1)) else {
+        return;
+    };
+    match with {
+        Some(value) => *config.pointer_mut(pointer).unwrap() = value,
+        None => {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            match config.pointer_mut(parent).unwrap() {
+                Value::Array(list) => drop(list.remove(key.parse().unwrap())),
+                Value::Object(map) => drop(map.remove(&key.replace("~1", "/").replace("~0", "~"))),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Loads and compiles; gives the field that an error names.
+fn field(text: &[u8]) -> Option<String> {
+    let (spec, _) = match crate::spec::parse(text) {
+        Ok(parsed) => parsed,
+        Err(crate::spec::LoadError::Invalid { field, .. }) => return Some(field),
+        Err(other) => panic!("{other}"),
+    };
+    let terminal = spec
+        .process()
+        .as_ref()
+        .and_then(|process| process.terminal())
+        .unwrap_or(false);
+    let options = Options {
+        console_socket: terminal,
+        ..options()
+    };
+    Plan::compile(&spec, &options, &HOST).err().map(|e| e.field)
+}
+
+/// An error names a field of the specification, or the whole.
+fn check(text: &[u8]) {
+    if let Some(field) = field(text) {
+        let top = field.split(['.', '[']).next().unwrap();
+        assert!(field == "config.json" || TOP.contains(&top), "unknown field {field:?}");
+    }
+}
+
+/// The texts of all configs, read once.
+fn texts() -> &'static [Vec<u8>] {
+    static TEXTS: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
+    TEXTS.get_or_init(|| configs().iter().map(|path| fs::read(path).unwrap()).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_values(
+        config in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<usize>(), replacement()), 1..4),
+    ) {
+        let mut value: Value = serde_json::from_slice(config.get(texts()).as_slice()).unwrap();
+        for (pick, with) in changes {
+            damage(&mut value, pick, with);
+        }
+        check(value.to_string().as_bytes());
+    }
+
+    #[test]
+    fn damaged_bytes(
+        config in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        end in any::<prop::sample::Index>(),
+        cut in any::<bool>(),
+    ) {
+        let mut text = config.get(texts()).clone();
+        for (at, byte) in changes {
+            *at.get_mut(&mut text) = byte;
+        }
+        if cut {
+            text.truncate(end.index(text.len()));
+        }
+        // The name of a field may itself be what is damaged.
+        prop_assert_ne!(field(&text), Some(String::new()));
+    }
+}

@@ -1,0 +1,100 @@
+//! `"type": "cgroup"`: the container's view of the control groups.
+//!
+//! The host's own cgroup mounts are bound, never mounted afresh: a new cgroup2 mount from the initial cgroup namespace
+//! costs milliseconds of RCU, and a bind of the container's own group shows the same tree. On v2 without a cgroup
+//! namespace the whole tree is shown, as the paths in /proc/self/cgroup expect. A view that could reach the host's
+//! groups is read-only (CVE-2023-25809).
+
+use std::path::{Path, PathBuf};
+
+use nucleus_sys::mount::{Attributes, attr, set_attributes};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
+use super::root::{Root, attach, clone_mount_at, proc_path};
+use crate::plan::Mount;
+
+/// What the host offers to be shown, by the layout of its control groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum View {
+    /// cgroup v2: one directory.
+    Unified {
+        /// Absolute host path.
+        source: PathBuf,
+        /// The directory reaches beyond the container's own group.
+        foreign: bool,
+    },
+    /// v1 or hybrid: a tmpfs with one directory for each hierarchy.
+    Legacy {
+        /// (name below the mount, absolute host path).
+        hierarchies: Vec<(String, PathBuf)>,
+        /// (link name, target) for controllers that share a hierarchy, e.g. `cpu` → `cpu,cpuacct`.
+        links: Vec<(String, String)>,
+        /// The directories reach beyond the container's own groups.
+        foreign: bool,
+    },
+}
+
+/// Mounts `view` at the destination of `mount`.
+///
+/// # Errors
+/// As open_tree(2), move_mount(2) and mount(2).
+pub fn mount(root: &Root, mount: &Mount, view: &View) -> Result<(), Errno> {
+    match view {
+        View::Unified { source, foreign } => {
+            let tree = clone_mount_at(source, false)?;
+            set_attributes(&tree, attributes(mount, *foreign), false)?;
+            attach(tree, root.make_dir(&mount.destination)?)
+        }
+        View::Legacy {
+            hierarchies,
+            links,
+            foreign,
+        } => {
+            let target = root.make_dir(&mount.destination)?;
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            rustix::mount::mount("tmpfs", proc_path(&target), "tmpfs", flags, c"mode=755")?;
+            let tmpfs = root.resolve(&mount.destination, OFlags::PATH | OFlags::DIRECTORY)?;
+            for (name, source) in hierarchies {
+                rustix::fs::mkdirat(&tmpfs, name, rustix::fs::Mode::from_raw_mode(0o755))?;
+                let tree = clone_mount_at(source, false)?;
+                set_attributes(&tree, attributes(mount, *foreign), false)?;
+                let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                attach(tree, rustix::fs::openat(&tmpfs, name, dir, rustix::fs::Mode::empty())?)?;
+            }
+            for (name, target) in links {
+                rustix::fs::symlinkat(Path::new(target), &tmpfs, name)?;
+            }
+            if wants_read_only(mount) || *foreign {
+                set_attributes(
+                    &tmpfs,
+                    Attributes {
+                        set: attr::RDONLY,
+                        ..Attributes::default()
+                    },
+                    false,
+                )?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn wants_read_only(mount: &Mount) -> bool {
+    mount.flags & u64::from(MountFlags::RDONLY.bits()) != 0
+}
+
+fn attributes(mount: &Mount, foreign: bool) -> Attributes {
+    let read_only = if wants_read_only(mount) || foreign {
+        attr::RDONLY
+    } else {
+        0
+    };
+    let set = attr::NOSUID | attr::NODEV | attr::NOEXEC | read_only;
+    Attributes {
+        set,
+        clear: 0,
+        propagation: mount.attributes.propagation,
+    }
+}

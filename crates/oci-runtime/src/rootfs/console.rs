@@ -1,0 +1,93 @@
+//! The container's terminal: a pty of its own devpts, handed to whoever asked for it.
+//!
+//! The pair is opened by descriptor (TIOCGPTPEER), proven to come from devpts, and mounted on /dev/console by
+//! descriptor, so that no path of the image decides what the console is (CVE-2025-52565).
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+
+use super::root::{Root, attach, clone_mount};
+use crate::init::failure::{Explain, Failure};
+
+/// `DEVPTS_SUPER_MAGIC` of statfs(2).
+const DEVPTS_MAGIC: u64 = 0x1cd1;
+
+/// Opens a pty inside the container, mounts its terminal end on /dev/console, sends its master end over `socket`,
+/// and returns the terminal end.
+///
+/// # Errors
+/// Named by `process.terminal`.
+pub fn set_up(root: &Root, socket: &OwnedFd, size: Option<(u16, u16)>, uid: u32) -> Result<OwnedFd, Failure> {
+    let what = || "process.terminal: cannot open a pty in the container's /dev/pts";
+    let multiplexer = root
+        .resolve(Path::new("/dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)
+        .explain(what)?;
+    if rustix::fs::fstatfs(&multiplexer).explain(what)?.f_type as u64 != DEVPTS_MAGIC {
+        return Err(Failure::new(
+            "process.terminal: /dev/pts of the container is not a devpts filesystem",
+        ));
+    }
+    rustix::pty::unlockpt(&multiplexer).explain(what)?;
+    let terminal = rustix::pty::ioctl_tiocgptpeer(
+        &multiplexer,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )
+    .explain(what)?;
+    if let Some((rows, columns)) = size {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(&multiplexer, size).explain(|| "process.consoleSize")?;
+    }
+    if uid != 0 {
+        let uid = rustix::fs::Uid::from_raw(uid);
+        rustix::fs::fchown(&terminal, Some(uid), None)
+            .explain(|| "process.terminal: cannot give the pty to the user")?;
+    }
+    mount_console(root, &terminal)?;
+    send(socket, &multiplexer).explain(|| "cannot send the terminal to the console socket")?;
+    Ok(terminal)
+}
+
+fn mount_console(root: &Root, terminal: &OwnedFd) -> Result<(), Failure> {
+    let mount = || {
+        let dev = root.make_dir(Path::new("/dev"))?;
+        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
+        let target = rustix::fs::openat(&dev, "console", flags, Mode::from_raw_mode(0o600))?;
+        attach(clone_mount(terminal, false)?, target)
+    };
+    mount().explain(|| "process.terminal: cannot mount the pty on /dev/console")
+}
+
+/// One message with one descriptor, as conmon and containerd expect.
+fn send(socket: &OwnedFd, multiplexer: &OwnedFd) -> rustix::io::Result<()> {
+    let fds = [multiplexer.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(socket, &[IoSlice::new(b"/dev/ptmx")], &mut control, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Makes `terminal` the controlling terminal and standard input, output and error of this process.
+///
+/// # Errors
+/// As setsid(2) and ioctl_tty(2).
+pub fn become_terminal(terminal: &OwnedFd) -> Result<(), Failure> {
+    rustix::process::ioctl_tiocsctty(terminal).explain(|| "process.terminal: cannot take the controlling terminal")?;
+    let dup = || {
+        rustix::stdio::dup2_stdin(terminal)?;
+        rustix::stdio::dup2_stdout(terminal)?;
+        rustix::stdio::dup2_stderr(terminal)
+    };
+    dup().explain(|| "process.terminal: cannot make it the standard streams")
+}

@@ -1,0 +1,128 @@
+//! `tmpcopyup`: a tmpfs that starts with a copy of the directory that it covers.
+//!
+//! The copy is made into the tmpfs before it is attached, so that the source needs no second name and nobody sees a
+//! half-filled directory.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nucleus_sys::mount::{Attributes, attr};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags};
+
+use super::root::attach;
+
+/// Covers `target` with a tmpfs that holds a copy of it. `data` are tmpfs options, comma-separated.
+///
+/// # Errors
+/// As fsconfig(2), and as the calls that copy.
+pub fn mount(target: &OwnedFd, flags: MountFlags, data: &[u8]) -> Result<(), Errno> {
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "source", "tmpfs")?;
+    for option in data.split(|byte| *byte == b',').filter(|option| !option.is_empty()) {
+        match option.iter().position(|byte| *byte == b'=') {
+            Some(at) => rustix::mount::fsconfig_set_string(&context, &option[..at], &option[at + 1..])?,
+            None => rustix::mount::fsconfig_set_flag(&context, option)?,
+        }
+    }
+    let superblock = [
+        (MountFlags::SYNCHRONOUS, "sync"),
+        (MountFlags::DIRSYNC, "dirsync"),
+        (MountFlags::LAZYTIME, "lazytime"),
+    ];
+    for (_, option) in superblock.iter().filter(|(flag, _)| flags.contains(*flag)) {
+        rustix::mount::fsconfig_set_flag(&context, *option)?;
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    let tmpfs = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    let source = reopen_dir(target)?;
+    copy_dir(&source, &tmpfs)?;
+    let attributes = attributes_of(flags);
+    if !attributes.is_empty() {
+        nucleus_sys::mount::set_attributes(&tmpfs, attributes, false)?;
+    }
+    attach(tmpfs, target)
+}
+
+/// `MS_*` mount flags as mount_setattr(2) names them.
+fn attributes_of(flags: MountFlags) -> Attributes {
+    let set = [
+        (MountFlags::RDONLY, attr::RDONLY),
+        (MountFlags::NOSUID, attr::NOSUID),
+        (MountFlags::NODEV, attr::NODEV),
+        (MountFlags::NOEXEC, attr::NOEXEC),
+        (MountFlags::NOATIME, attr::NOATIME),
+        (MountFlags::STRICTATIME, attr::STRICTATIME),
+        (MountFlags::NODIRATIME, attr::NODIRATIME),
+        (MountFlags::NOSYMFOLLOW, attr::NOSYMFOLLOW),
+    ]
+    .iter()
+    .filter(|(flag, _)| flags.contains(*flag))
+    .fold(0, |bits, (_, bit)| bits | bit);
+    let clear = if set & attr::ATIME_MASK != 0 {
+        attr::ATIME_MASK
+    } else {
+        0
+    };
+    Attributes {
+        set,
+        clear,
+        propagation: 0,
+    }
+}
+
+fn reopen_dir(dir: impl AsFd) -> Result<OwnedFd, Errno> {
+    open_in(dir, c".", OFlags::DIRECTORY)
+}
+
+fn open_in(dir: impl AsFd, name: &std::ffi::CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+fn copy_dir(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
+    for entry in rustix::fs::Dir::read_from(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        copy_entry(from, to, name, &stat)?;
+    }
+    Ok(())
+}
+
+fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700))?;
+            copy_dir(
+                &open_in(from, name, OFlags::DIRECTORY)?,
+                &open_in(to, name, OFlags::DIRECTORY)?,
+            )?;
+        }
+        FileType::RegularFile => {
+            let source = std::fs::File::from(open_in(from, name, OFlags::empty())?);
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let made = std::fs::File::from(rustix::fs::openat(to, name, flags, Mode::from_raw_mode(0o600))?);
+            std::io::copy(&mut &source, &mut &made).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        }
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(from, name, Vec::new())?;
+            rustix::fs::symlinkat(&target, to, name)?;
+        }
+        kind => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev)?,
+    }
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(stat.st_uid),
+        rustix::fs::Gid::from_raw(stat.st_gid),
+    );
+    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode).is_symlink() {
+        return Ok(());
+    }
+    // The owner is changed first: chown(2) clears set-user-id bits.
+    rustix::fs::chmodat(to, name, mode, AtFlags::empty())
+}

@@ -1,0 +1,103 @@
+//! Device nodes and the links of /dev.
+//!
+//! Every node is made relative to the descriptor of its directory, resolved once inside the root (CVE-2026-41579). In
+//! a user namespace, where mknod(2) is refused, the host's node is bound instead.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::root::{Root, attach, clone_mount_at};
+use crate::init::failure::{Explain, Failure};
+use crate::plan::Device;
+
+/// The links that config-linux.md asks for: (target, name in /dev).
+const LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+];
+
+/// Makes the nodes and the links. With `bind`, nodes are bound from the host without trying mknod(2).
+///
+/// # Errors
+/// The first failure, named by the path of the device.
+pub fn make_all(root: &Root, devices: &[Device], bind: bool) -> Result<(), Failure> {
+    // Nearly all devices share one directory: it is resolved once.
+    let mut parent: Option<(&Path, OwnedFd)> = None;
+    for device in devices {
+        let what = || format!("linux.devices: cannot make {}", device.path.display());
+        let (Some(dir), Some(name)) = (device.path.parent(), device.path.file_name()) else {
+            return Err(Failure::new(format!("{}: not a path of a device", what())));
+        };
+        if parent.as_ref().is_none_or(|(known, _)| *known != dir) {
+            parent = Some((dir, root.make_dir(dir).explain(what)?));
+        }
+        if let Some((_, fd)) = &parent {
+            make(fd, name, device, bind).explain(what)?;
+        }
+    }
+    let dev = root
+        .make_dir(Path::new("/dev"))
+        .explain(|| "cannot open /dev of the container")?;
+    for (target, name) in LINKS {
+        link(&dev, target, name).explain(|| format!("cannot make the link /dev/{name}"))?;
+    }
+    if rustix::fs::access("/proc/kcore", rustix::fs::Access::EXISTS).is_ok() {
+        link(&dev, "/proc/kcore", "core").explain(|| "cannot make the link /dev/core")?;
+    }
+    Ok(())
+}
+
+fn link(dev: &OwnedFd, target: &str, name: &str) -> Result<(), Errno> {
+    match rustix::fs::symlinkat(target, dev, name) {
+        // The image may bring its own; ptmx must be the container's.
+        Err(Errno::EXIST) if name == "ptmx" => {
+            rustix::fs::unlinkat(dev, name, AtFlags::empty())?;
+            rustix::fs::symlinkat(target, dev, name)
+        }
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    }
+}
+
+fn make(dir: &OwnedFd, name: &OsStr, device: &Device, bind: bool) -> Result<(), Errno> {
+    if bind {
+        return bind_from_host(dir, name, &device.path);
+    }
+    let kind = FileType::from_raw_mode(device.mode);
+    let rdev = rustix::fs::makedev(device.rdev.0, device.rdev.1);
+    match rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(device.mode & 0o7777), rdev) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return check_existing(dir, name, kind, rdev),
+        Err(Errno::PERM) => return bind_from_host(dir, name, &device.path),
+        Err(error) => return Err(error),
+    }
+    if device.uid == 0 && device.gid == 0 {
+        return Ok(());
+    }
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(device.uid),
+        rustix::fs::Gid::from_raw(device.gid),
+    );
+    rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// A node that is already there will do if it is the very device that was asked for.
+fn check_existing(dir: &OwnedFd, name: &OsStr, kind: FileType, rdev: u64) -> Result<(), Errno> {
+    let found = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let same = FileType::from_raw_mode(found.st_mode) == kind && (kind == FileType::Fifo || found.st_rdev == rdev);
+    if same { Ok(()) } else { Err(Errno::EXIST) }
+}
+
+fn bind_from_host(dir: &OwnedFd, name: &OsStr, host: &PathBuf) -> Result<(), Errno> {
+    let tree = clone_mount_at(host, false)?;
+    let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
+    let target = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?;
+    attach(tree, target)
+}

@@ -1,0 +1,146 @@
+//! `mounts`, in the order of config.json.
+//!
+//! A new filesystem costs one mount(2) onto the descriptor of its destination; a bind is cloned, given its attributes
+//! and attached, so that it is never visible without them. Destinations are resolved inside the root only.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nucleus_sys::mount::set_attributes;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
+use super::root::{Root, attach, clone_mount_at, is_dir, proc_path};
+use super::{cgroup_mount, copy_up};
+use crate::init::failure::{Explain, Failure};
+use crate::plan::{Mount, MountKind};
+
+/// Makes every mount of the plan below `root`.
+///
+/// # Errors
+/// The first failure, named by `mounts[i]` and its destination.
+pub fn mount_all(root: &Root, mounts: &[Mount], cgroups: &cgroup_mount::View) -> Result<(), Failure> {
+    for (index, mount) in mounts.iter().enumerate() {
+        let name = || format!("mounts[{index}]: cannot mount {}", describe(mount));
+        match &mount.kind {
+            MountKind::Filesystem { fstype, source } => {
+                new_filesystem(root, mount, fstype, source).map_err(|error| explain_target(error, name()))?;
+            }
+            MountKind::Bind { source, recursive } => {
+                let tree = clone_mount_at(source, *recursive)
+                    .explain(|| format!("mounts[{index}].source: cannot bind {}", source.display()))?;
+                bind(root, mount, &tree).map_err(|error| explain_target(error, name()))?;
+            }
+            MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups).explain(name)?,
+        }
+    }
+    Ok(())
+}
+
+/// What stands before the reason in an error, in the words that runc's users know.
+fn describe(mount: &Mount) -> String {
+    let destination = mount.destination.display();
+    match &mount.kind {
+        MountKind::Filesystem { fstype, .. } => format!("{} at {destination}", fstype.to_string_lossy()),
+        MountKind::Bind { source, .. } => format!("{} at {destination}", source.display()),
+        MountKind::Cgroup => format!("cgroup at {destination}"),
+    }
+}
+
+fn explain_target(error: Errno, what: String) -> Failure {
+    match error {
+        Errno::LOOP => Failure::new(format!("{what}: destination must be mounted on ordinary directory")),
+        error => Failure::from_errno(what, error),
+    }
+}
+
+fn new_filesystem(root: &Root, mount: &Mount, fstype: &std::ffi::CStr, source: &std::ffi::CStr) -> Result<(), Errno> {
+    let target = target_of(root, mount, fstype)?;
+    let mut flags = MountFlags::from_bits_retain(mount.flags as u32);
+    if mount.destination == Path::new("/dev") {
+        // The devices are still to be made; `seal_dev` makes it read-only after that.
+        flags -= MountFlags::RDONLY;
+    }
+    let mut data = mount.data.to_bytes().to_vec();
+    if fstype == c"tmpfs"
+        && !data
+            .split(|byte| *byte == b',')
+            .any(|option| option.starts_with(b"mode="))
+    {
+        // As runc: a tmpfs without a mode of its own looks like the directory that it covers.
+        let mode = rustix::fs::fstat(&target)?.st_mode & 0o7777;
+        let comma = if data.is_empty() { "" } else { "," };
+        data.extend(format!("{comma}mode={mode:o}").into_bytes());
+    }
+    if mount.copy_up {
+        copy_up::mount(&target, flags, &data)?;
+    } else {
+        let data = std::ffi::CString::new(data).map_err(|_| Errno::INVAL)?;
+        rustix::mount::mount(source, proc_path(&target), fstype, flags, data.as_c_str())?;
+    }
+    if mount.attributes.is_empty() && mount.recursive.is_empty() {
+        return Ok(());
+    }
+    let made = root.resolve(&mount.destination, OFlags::PATH)?;
+    apply_attributes(made, mount)
+}
+
+/// The directory that a new filesystem covers. proc and sysfs are mounted on an ordinary directory only: through a
+/// link of the image they would appear elsewhere than masks and later checks look (CVE-2019-19921, CVE-2023-27561).
+fn target_of(root: &Root, mount: &Mount, fstype: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
+    if fstype != c"proc" && fstype != c"sysfs" {
+        return root.make_dir(&mount.destination);
+    }
+    match root.resolve_ordinary_dir(&mount.destination) {
+        Err(Errno::NOENT) => root.make_dir(&mount.destination),
+        other => other,
+    }
+}
+
+fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
+    apply_attributes(tree, mount)?;
+    let target = if is_dir(tree)? {
+        root.make_dir(&mount.destination)?
+    } else {
+        root.make_file(&mount.destination)?
+    };
+    attach(tree, target)
+}
+
+fn apply_attributes(made: impl AsFd, mount: &Mount) -> Result<(), Errno> {
+    if !mount.recursive.is_empty() {
+        set_attributes(&made, mount.recursive, true)?;
+    }
+    if !mount.attributes.is_empty() {
+        set_attributes(&made, mount.attributes, false)?;
+    }
+    Ok(())
+}
+
+/// Makes a `/dev` that config wants read-only so, now that the devices are in it.
+///
+/// # Errors
+/// As mount_setattr(2), named by `mounts[i]`.
+pub fn seal_dev(root: &Root, mounts: &[Mount]) -> Result<(), Failure> {
+    let read_only = |mount: &&Mount| {
+        mount.destination == Path::new("/dev")
+            && matches!(mount.kind, MountKind::Filesystem { .. })
+            && mount.flags & u64::from(MountFlags::RDONLY.bits()) != 0
+    };
+    if mounts.iter().rfind(read_only).is_none() {
+        return Ok(());
+    }
+    let seal = || {
+        let dev = root.resolve(Path::new("/dev"), OFlags::PATH | OFlags::DIRECTORY)?;
+        set_attributes(
+            dev,
+            nucleus_sys::mount::Attributes {
+                set: nucleus_sys::mount::attr::RDONLY,
+                ..Default::default()
+            },
+            false,
+        )
+    };
+    seal().explain(|| "cannot make /dev read-only".to_string())
+}

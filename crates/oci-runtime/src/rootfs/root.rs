@@ -1,0 +1,209 @@
+//! The container's root directory as a descriptor, and path look-ups that cannot leave it.
+//!
+//! `openat2(2)` with RESOLVE_IN_ROOT treats absolute links and `..` as the container will see them, and refuses magic
+//! links; missing components are made one by one relative to the descriptor of their parent (CVE-2024-45310).
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+
+/// How often a look-up is repeated that the kernel could not finish safely beside a concurrent rename (`EAGAIN`).
+const RETRIES: u32 = 64;
+
+/// The container's root directory.
+#[derive(Debug)]
+pub struct Root(OwnedFd);
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Root {
+    /// Opens the directory at this host path.
+    ///
+    /// # Errors
+    /// As open(2); `ENOTDIR` when it is something else.
+    pub fn open(path: &Path) -> Result<Self, Errno> {
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map(Self)
+    }
+
+    /// Opens `path` inside the root; links are followed, but never out of it.
+    ///
+    /// # Errors
+    /// As openat2(2).
+    pub fn resolve(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.resolve_with(path, flags, ResolveFlags::empty())
+    }
+
+    /// Opens the directory at `path` only if no component of it is a symbolic link.
+    ///
+    /// # Errors
+    /// `ELOOP` for a link, `ENOTDIR` for anything but a directory.
+    pub fn resolve_ordinary_dir(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.resolve_with(path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
+    }
+
+    fn resolve_with(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+        let resolve = resolve | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let mut tries = 0;
+        loop {
+            match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                Err(Errno::AGAIN) if tries < RETRIES => tries += 1,
+                other => return other,
+            }
+        }
+    }
+
+    /// Opens the directory at `path`, making what is missing of it (mode 0755).
+    ///
+    /// # Errors
+    /// As openat2(2) and mkdirat(2).
+    pub fn make_dir(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        match self.resolve(path, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => {}
+            other => return other,
+        }
+        let (parent, name) = self.make_parent(path)?;
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&parent, name, flags, Mode::empty())
+    }
+
+    /// Opens the file at `path` (whatever it is, but no directory), making an empty one when nothing is there.
+    ///
+    /// # Errors
+    /// `EISDIR` for a directory; else as openat2(2) and openat(2).
+    pub fn make_file(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        match self.resolve(path, OFlags::PATH) {
+            Err(Errno::NOENT) => {}
+            Ok(found) if is_dir(&found)? => return Err(Errno::ISDIR),
+            other => return other,
+        }
+        let (parent, name) = self.make_parent(path)?;
+        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
+        rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))
+    }
+
+    /// The directory that holds `path`, made if need be, and the last component of `path`.
+    ///
+    /// # Errors
+    /// `EINVAL` for the root itself.
+    pub fn make_parent<'p>(&self, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), Errno> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::INVAL);
+        };
+        Ok((self.make_dir(parent)?, name))
+    }
+}
+
+/// True when the descriptor is a directory.
+///
+/// # Errors
+/// As fstat(2).
+pub fn is_dir(fd: impl AsFd) -> Result<bool, Errno> {
+    Ok(rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode).is_dir())
+}
+
+/// A path of the host's /proc that leads to an open descriptor, for system calls that know paths only. Valid until
+/// the root is changed.
+pub fn proc_path(fd: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}
+
+/// A detached copy of the mount (or part of a mount) that `from` stands on; with `recursive`, of the mounts below too.
+///
+/// # Errors
+/// As open_tree(2).
+pub fn clone_mount(from: impl AsFd, recursive: bool) -> Result<OwnedFd, Errno> {
+    rustix::mount::open_tree(from, "", clone_flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH)
+}
+
+/// [`clone_mount`] of a host path.
+///
+/// # Errors
+/// As open_tree(2).
+pub fn clone_mount_at(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    rustix::mount::open_tree(rustix::fs::CWD, path, clone_flags(recursive))
+}
+
+fn clone_flags(recursive: bool) -> OpenTreeFlags {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags | OpenTreeFlags::AT_RECURSIVE
+    } else {
+        flags
+    }
+}
+
+/// Attaches the detached mount `tree` on top of `target`.
+///
+/// # Errors
+/// As move_mount(2).
+pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(tree, "", target, "", flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    #[test]
+    fn links_of_the_image_stay_inside_the_root() {
+        let (dir, root) = image();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join("absolute")).unwrap();
+        std::os::unix::fs::symlink("../../../../etc", dir.path().join("climbing")).unwrap();
+        for link in ["/absolute/made/deep", "/climbing/made/deeper"] {
+            root.make_dir(Path::new(link)).unwrap();
+        }
+        assert!(dir.path().join("etc/made/deep").is_dir());
+        assert!(dir.path().join("etc/made/deeper").is_dir());
+    }
+
+    #[test]
+    fn magic_links_are_refused() {
+        let (dir, root) = image();
+        std::os::unix::fs::symlink("/proc/self/root", dir.path().join("out")).unwrap();
+        // Inside the root there is no /proc at all: the link dangles instead of leading to the host.
+        assert_eq!(root.resolve(Path::new("/out"), OFlags::PATH).unwrap_err(), Errno::NOENT);
+        let host = Root::open(Path::new("/")).unwrap();
+        assert_eq!(
+            host.resolve(Path::new("/proc/self/root/etc"), OFlags::PATH)
+                .unwrap_err(),
+            Errno::LOOP
+        );
+    }
+
+    #[test]
+    fn an_ordinary_directory_has_no_link_on_its_path() {
+        let (dir, root) = image();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("proc")).unwrap();
+        assert!(root.resolve_ordinary_dir(Path::new("/real")).is_ok());
+        assert_eq!(root.resolve_ordinary_dir(Path::new("/proc")).unwrap_err(), Errno::LOOP);
+    }
+
+    #[test]
+    fn a_file_target_is_made_but_never_replaces_a_directory() {
+        let (dir, root) = image();
+        root.make_file(Path::new("/a/b/file")).unwrap();
+        assert!(dir.path().join("a/b/file").is_file());
+        assert_eq!(root.make_file(Path::new("/a/b")).unwrap_err(), Errno::ISDIR);
+    }
+}

@@ -1,0 +1,255 @@
+//! Loading `config.json`: from the bundle into the types of oci-spec, in one read and one parse.
+//!
+//! Called by every verb that needs the config, before anything is made. The file is opened so that nothing which lies
+//! there instead (a FIFO, a directory, a loop of links) can make the runtime hang. The slow ways (naming the path of an
+//! error, dropping unknown capabilities) are taken only after the quick one has failed.
+
+mod version;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Capability, Spec};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::io::Errno;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use serde_path_to_error::Segment;
+use sha2::{Digest, Sha256};
+
+/// More than any engine writes, and little enough to read without thought.
+const LARGEST: u64 = 8 << 20;
+
+/// A config that was read.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The config.
+    pub spec: Spec,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// Things that are not errors but that a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why `config.json` was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// There is no such file.
+    #[error("JSON specification file {path:?} not found: no such file or directory")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something else lies there.
+    #[error("{path:?} must be a regular file, but is a {kind}")]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The file is larger than any config.
+    #[error("{path:?} is larger than {LARGEST} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file could not be opened or read.
+    #[error("can't read {path:?}: {}", lower(.source))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not JSON, or a field is not what the specification says.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// JSON path; `config.json` for the whole.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Reads `config.json` of a bundle.
+///
+/// # Errors
+/// As [`LoadError`] lists them; an error in a field names it.
+pub(crate) fn load(bundle: &Path) -> Result<Loaded, LoadError> {
+    let text = read(bundle.join("config.json"))?;
+    let (spec, warnings) = parse(&text)?;
+    let digest = Sha256::digest(&text);
+    Ok(Loaded {
+        spec,
+        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        warnings,
+    })
+}
+
+fn read(path: PathBuf) -> Result<Vec<u8>, LoadError> {
+    let failed = |source: io::Error| LoadError::Read {
+        path: path.clone(),
+        source,
+    };
+    // NONBLOCK: a FIFO opens at once, and is then seen for what it is.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = match open(&path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Err(LoadError::Missing { path }),
+        result => result.map_err(|e| failed(e.into()))?,
+    };
+    let stat = fstat(&fd).map_err(|e| failed(e.into()))?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => None,
+        FileType::Directory => Some("directory"),
+        FileType::Fifo => Some("FIFO"),
+        FileType::Socket => Some("socket"),
+        FileType::CharacterDevice | FileType::BlockDevice => Some("device"),
+        _ => Some("special file"),
+    };
+    if let Some(kind) = kind {
+        return Err(LoadError::NotAFile { path, kind });
+    }
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    let mut text = Vec::with_capacity(size.min(LARGEST) as usize + 1);
+    File::from(fd)
+        .take(LARGEST + 1)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > LARGEST {
+        return Err(LoadError::TooLarge { path });
+    }
+    Ok(text)
+}
+
+/// Parses the text of a config and checks what must be known before anything else is read out of it.
+///
+/// # Errors
+/// [`LoadError::Invalid`].
+pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
+    let mut warnings = Vec::new();
+    if text.trim_ascii_start().starts_with(b"[") {
+        // serde would take the elements for the fields in their order.
+        return Err(LoadError::Invalid {
+            field: "config.json".to_owned(),
+            message: "must be a JSON object".to_owned(),
+        });
+    }
+    let spec: Spec = match serde_json::from_slice(text) {
+        Ok(spec) => spec,
+        Err(_) => {
+            let tolerant = without_unknown_capabilities(text, &mut warnings);
+            from_text(tolerant.as_deref().unwrap_or(text))?
+        }
+    };
+    version::check(spec.version()).map_err(|message| LoadError::Invalid {
+        field: "ociVersion".to_owned(),
+        message,
+    })?;
+    if mentions_landlock(text) {
+        return Err(LoadError::Invalid {
+            field: "process.landlock".to_owned(),
+            message: "is not supported".to_owned(),
+        });
+    }
+    Ok((spec, warnings))
+}
+
+/// Parses again, slowly, to name the field.
+fn from_text(text: &[u8]) -> Result<Spec, LoadError> {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let spec = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let field = field(e.path());
+        LoadError::Invalid {
+            field,
+            message: e.inner().to_string(),
+        }
+    })?;
+    json.end().map_err(|e| LoadError::Invalid {
+        field: "config.json".to_owned(),
+        message: e.to_string(),
+    })?;
+    Ok(spec)
+}
+
+/// A JSON path as all our errors write it, as far as the keys could be read.
+fn field(path: &serde_path_to_error::Path) -> String {
+    let mut field = String::new();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => field.push_str(&format!("[{index}]")),
+            Segment::Map { key: name } | Segment::Enum { variant: name } => {
+                if !field.is_empty() {
+                    field.push('.');
+                }
+                field.push_str(name);
+            }
+            Segment::Unknown => break,
+        }
+    }
+    match field.is_empty() {
+        true => "config.json".to_owned(),
+        false => field,
+    }
+}
+
+/// The text without capability names that oci-spec does not know: the specification wants a warning for them, not an
+/// error. `None` when that is not what is wrong with it.
+fn without_unknown_capabilities(text: &[u8], warnings: &mut Vec<String>) -> Option<Vec<u8>> {
+    let mut config: Value = serde_json::from_slice(text).ok()?;
+    let sets = config.get_mut("process")?.get_mut("capabilities")?.as_object_mut()?;
+    let mut unknown: Vec<String> = Vec::new();
+    for set in sets.values_mut().filter_map(Value::as_array_mut) {
+        set.retain(|name| {
+            let Value::String(text) = name else { return true };
+            let known = Capability::deserialize(name).is_ok();
+            if !known && !unknown.contains(text) {
+                unknown.push(text.clone());
+            }
+            known
+        });
+    }
+    if unknown.is_empty() {
+        return None;
+    }
+    unknown.sort_unstable();
+    warnings.push(format!(
+        "ignoring unknown or unavailable capabilities: [{}]",
+        unknown.join(" ")
+    ));
+    serde_json::to_vec(&config).ok()
+}
+
+/// True when the config asks for Landlock, a field that oci-spec does not have.
+fn mentions_landlock(text: &[u8]) -> bool {
+    /// The part of the config that oci-spec passes over.
+    #[derive(Deserialize)]
+    struct Extra {
+        process: Option<Process>,
+    }
+    #[derive(Deserialize)]
+    struct Process {
+        landlock: Option<IgnoredAny>,
+    }
+    const KEY: &[u8] = b"\"landlock\"";
+    // Hardly any config has the word at all, and searching is a hundred times quicker than parsing.
+    text.windows(KEY.len()).any(|word| word == KEY)
+        && serde_json::from_slice::<Extra>(text)
+            .ok()
+            .and_then(|extra| extra.process)
+            .is_some_and(|process| process.landlock.is_some())
+}
+
+/// The text of an error as C programs print it: lower case, without the number.
+fn lower(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(characters).collect()
+}
+
+#[cfg(test)]
+mod tests;
