@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use crate::errno::ErrnoText;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::save::Durability;
 use crate::state::ContainerState;
 use crate::store::Root;
 
@@ -162,7 +163,7 @@ impl ContainerDir {
     ///
     /// # Errors
     /// [`Error::Remove`]; the state file is still there unless only the directory itself was left.
-    pub fn remove(&self) -> Result<()> {
+    pub fn remove(&self, durability: Durability) -> Result<()> {
         let failed = |path: PathBuf, errno: Errno| Error::Remove {
             path,
             source: errno.into(),
@@ -172,7 +173,7 @@ impl ContainerDir {
             for name in [STATE_FILE, LOCK_FILE] {
                 unlink(self.dirfd(), name).map_err(|errno| failed(self.path_of(name), errno))?;
             }
-            match self.remove_self() {
+            match self.remove_self(durability) {
                 Ok(()) => return Ok(()),
                 // Somebody opened the lock file, thereby making it, after it was removed.
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {}
@@ -208,13 +209,13 @@ impl ContainerDir {
         Ok(())
     }
 
-    fn remove_self(&self) -> Result<(), Errno> {
+    fn remove_self(&self, durability: Durability) -> Result<(), Errno> {
         if !self.is_current()? {
             return Ok(());
         }
         let root = self.0.root.dirfd()?;
         match rustix::fs::unlinkat(root, self.0.id.as_str(), AtFlags::REMOVEDIR) {
-            Ok(()) if is_lasting(root)? => rustix::fs::fsync(root),
+            Ok(()) if durability == Durability::Lasting && is_lasting(root)? => rustix::fs::fsync(root),
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno),
         }

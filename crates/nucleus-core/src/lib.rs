@@ -33,6 +33,7 @@ pub use lock::{Lock, Reservation};
 pub use observe::Observation;
 pub use process::Process;
 pub use root::{DEFAULT_ROOT, STATE_DIR_ENV, default_root, state_root};
+pub use save::Durability;
 pub use state::{
     CgroupRecord, ContainerState, Driver, HookRecord, NamespaceRecord, OciState, SCHEMA_VERSION, StateOutput, timestamp,
 };

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use crate::dir::{ContainerDir, LOCK_FILE, same_file};
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::save::Durability;
 use crate::store::Root;
 
 impl ContainerDir {
@@ -143,7 +144,7 @@ impl Drop for Reservation {
         if self.committed {
             return;
         }
-        if let Err(error) = self.dir.remove() {
+        if let Err(error) = self.dir.remove(Durability::Passing) {
             tracing::warn!(id = %self.dir.id(), "cannot undo the reservation: {error}");
         }
     }
@@ -160,7 +161,8 @@ mod tests {
         let id = ContainerId::parse("c").unwrap();
         let other = store.reserve(&id).unwrap();
         let mine = store.get(&id).unwrap();
-        other.save(&ContainerState::new(id.clone(), "/bundle".into())).unwrap();
+        let state = ContainerState::new(id.clone(), "/bundle".into());
+        other.save(&state, crate::Durability::Passing).unwrap();
         other.commit();
         assert!(matches!(Reservation::take(mine), Err(Error::Exists { .. })));
         assert!(store.get(&id).unwrap().load().is_ok());

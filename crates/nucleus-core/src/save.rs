@@ -21,27 +21,38 @@ use crate::state::ContainerState;
 /// How often a name that is taken is replaced by another one.
 const ATTEMPTS: usize = 16;
 
+/// What a change of the store is to survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of the machine: for what others rely on after this process has ended.
+    Lasting,
+    /// The death of this process only: for what it will replace or remove itself before it ends.
+    Passing,
+}
+
 impl ContainerDir {
-    /// Replaces the state: readers see the old one or the new one, also when this process or the machine dies.
+    /// Replaces the state: readers see the old one or the new one, also when this process dies; and when the machine
+    /// dies, if `durability` asks for it.
     ///
     /// # Errors
     /// [`Error::WriteState`], [`Error::EncodeState`]; the old state is untouched then.
-    pub fn save(&self, state: &ContainerState) -> Result<()> {
+    pub fn save(&self, state: &ContainerState, durability: Durability) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(state).map_err(Error::EncodeState)?;
-        self.replace_state(&bytes).map_err(|source| Error::WriteState {
-            path: self.path_of(STATE_FILE),
-            source,
-        })
+        self.replace_state(&bytes, durability)
+            .map_err(|source| Error::WriteState {
+                path: self.path_of(STATE_FILE),
+                source,
+            })
     }
 
-    fn replace_state(&self, bytes: &[u8]) -> Result<(), ErrnoText> {
+    fn replace_state(&self, bytes: &[u8], durability: Durability) -> Result<(), ErrnoText> {
         let mut temporary = Temporary::make(self.dirfd())?;
         temporary
             .file
             .write_all(bytes)
             .map_err(|error| ErrnoText::from(&error))?;
         // A tmpfs does not survive what fsync is for.
-        let lasting = is_lasting(self.dirfd())?;
+        let lasting = durability == Durability::Lasting && is_lasting(self.dirfd())?;
         if lasting {
             rustix::fs::fsync(&temporary.file)?;
         }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{container, id, names, root, state};
-use nucleus_core::{STATE_FILE, Store};
+use nucleus_core::{Durability, STATE_FILE, Store};
 
 const LOOP_ENV: &str = "NUCLEUS_TEST_SAVE_LOOP";
 
@@ -23,7 +23,7 @@ fn save_for_ever() {
     for round in 0.. {
         let mut state = state("c");
         state.command = vec![round.to_string(); 1 + round % 1000];
-        dir.save(&state).unwrap();
+        dir.save(&state, Durability::Lasting).unwrap();
     }
 }
 
@@ -50,7 +50,7 @@ fn w17_w18_a_writer_that_is_killed_leaves_a_whole_state_and_no_lock() {
     }
     println!("{leftovers} temporary files were left");
     let dir = store.get(&id("c")).unwrap();
-    dir.remove().unwrap();
+    dir.remove(Durability::Lasting).unwrap();
     assert!(names(store.path()).is_empty());
 }
 
@@ -75,7 +75,7 @@ fn a_creation_that_is_cut_off_anywhere_can_be_removed() {
         let dir = store.get(&id("c")).unwrap();
         assert!(dir.load().is_err());
         let _lock = dir.lock().unwrap();
-        dir.remove().unwrap();
+        dir.remove(Durability::Lasting).unwrap();
         assert!(names(store.path()).is_empty());
     }
 }

@@ -6,17 +6,17 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
 
 use common::{container, id, names, root, state, within_seconds};
-use nucleus_core::{Error, MIN_PREFIX_LENGTH, STATE_FILE};
+use nucleus_core::{Durability, Error, MIN_PREFIX_LENGTH, STATE_FILE};
 
 #[test]
 fn s19_removing_again_is_fine_and_never_hits_the_next_of_the_name() {
     let (_scratch, store) = root();
     container(&store, "c");
     let dir = store.get(&id("c")).unwrap();
-    dir.remove().unwrap();
-    dir.remove().unwrap();
+    dir.remove(Durability::Lasting).unwrap();
+    dir.remove(Durability::Lasting).unwrap();
     std::fs::create_dir(store.path().join("c")).unwrap();
-    dir.remove().unwrap();
+    dir.remove(Durability::Lasting).unwrap();
     assert_eq!(names(store.path()), ["c"]);
 }
 
@@ -33,7 +33,7 @@ fn w21_leftovers_are_removed_and_nothing_is_followed() {
     std::fs::write(path.join("unknown"), "").unwrap();
     let dir = store.get(&id("c")).unwrap();
     dir.make_fifo().unwrap();
-    dir.remove().unwrap();
+    dir.remove(Durability::Lasting).unwrap();
     assert!(names(store.path()).is_empty());
     assert_eq!(names(&victim), ["precious"]);
 }
@@ -44,14 +44,14 @@ fn w7_a_removal_that_cannot_finish_keeps_the_state() {
     let path = container(&store, "c");
     std::fs::create_dir_all(path.join("foreign/things")).unwrap();
     let dir = store.get(&id("c")).unwrap();
-    let error = dir.remove().unwrap_err().to_string();
+    let error = dir.remove(Durability::Lasting).unwrap_err().to_string();
     assert!(
         error.contains("foreign") && error.ends_with(": directory not empty"),
         "{error}"
     );
     assert!(dir.load().is_ok() && path.join("foreign/things").is_dir());
     std::fs::remove_dir(path.join("foreign/things")).unwrap();
-    dir.remove().unwrap();
+    dir.remove(Durability::Lasting).unwrap();
     assert!(names(store.path()).is_empty());
 }
 
@@ -70,7 +70,7 @@ fn w21_a_corrupt_container_can_be_listed_locked_and_removed() {
     for name in ["broken", "empty"] {
         let dir = store.get(&id(name)).unwrap();
         let _lock = dir.lock().unwrap();
-        dir.remove().unwrap();
+        dir.remove(Durability::Lasting).unwrap();
     }
     assert!(names(store.path()).is_empty());
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use common::{container, id, names, root, state};
-use nucleus_core::Error;
+use nucleus_core::{Durability, Error};
 
 #[test]
 fn w16_an_id_is_taken_once() {
@@ -61,7 +61,7 @@ fn a_reservation_that_is_not_committed_leaves_nothing() {
     let (_scratch, store) = root();
     let reservation = store.reserve(&id("c")).unwrap();
     reservation.make_fifo().unwrap();
-    reservation.save(&state("c")).unwrap();
+    reservation.save(&state("c"), Durability::Lasting).unwrap();
     drop(reservation);
     assert!(names(store.path()).is_empty());
     assert!(store.reserve(&id("c")).is_ok());
@@ -105,7 +105,7 @@ fn w18_who_waits_for_a_container_that_is_removed_is_told() {
     let waiting = store.get(&id("c")).unwrap();
     let waiting = std::thread::spawn(move || waiting.lock().map(drop));
     std::thread::sleep(Duration::from_millis(50));
-    dir.remove().unwrap();
+    dir.remove(Durability::Lasting).unwrap();
     // The next container of this name is another one.
     container(&store, "c");
     drop(lock);
@@ -140,7 +140,7 @@ fn w18_starts_deletes_and_creates_in_a_tumult_keep_their_order() {
                 for _ in 0..100 {
                     match store.reserve(&id("c")) {
                         Ok(reservation) => {
-                            reservation.save(&state("c")).unwrap();
+                            reservation.save(&state("c"), Durability::Lasting).unwrap();
                             reservation.commit();
                         }
                         Err(Error::Exists { .. }) => {}
@@ -149,7 +149,7 @@ fn w18_starts_deletes_and_creates_in_a_tumult_keep_their_order() {
                     }
                     let Ok(dir) = store.get(&id("c")) else { continue };
                     match dir.lock() {
-                        Ok(_lock) => dir.remove().unwrap(),
+                        Ok(_lock) => dir.remove(Durability::Lasting).unwrap(),
                         Err(error) => assert!(error.is_not_found(), "{error}"),
                     }
                 }

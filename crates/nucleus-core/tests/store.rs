@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use common::{container, id, is_root, names, root, state, within_seconds};
-use nucleus_core::{Error, STATE_FILE, Store};
+use nucleus_core::{Durability, Error, STATE_FILE, Store};
 
 #[test]
 fn w28_an_unknown_container_has_its_own_error_and_runcs_text() {
@@ -23,7 +23,7 @@ fn s17_what_is_saved_is_loaded() {
     let dir = store.get(&id("c")).unwrap();
     let mut state = dir.load().unwrap();
     state.annotations.insert("ä".to_owned(), "\u{0}\"\n".to_owned());
-    dir.save(&state).unwrap();
+    dir.save(&state, Durability::Lasting).unwrap();
     assert_eq!(dir.load().unwrap(), state);
     let file = path.join(STATE_FILE);
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
@@ -41,7 +41,7 @@ fn w17_links_at_the_file_or_at_temporary_names_are_not_written_through() {
     symlink(&victim, path.join(STATE_FILE)).unwrap();
     symlink(&victim, path.join("state.json.tmp")).unwrap();
     let dir = store.get(&id("c")).unwrap();
-    dir.save(&state("c")).unwrap();
+    dir.save(&state("c"), Durability::Lasting).unwrap();
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     assert!(path.join(STATE_FILE).symlink_metadata().unwrap().is_file());
     assert!(dir.load().is_ok());
@@ -54,7 +54,11 @@ fn w17_a_failed_save_leaves_the_old_state_and_no_temporary_file() {
     // A directory in the place of the file makes the very last step fail.
     std::fs::remove_file(path.join(STATE_FILE)).unwrap();
     std::fs::create_dir(path.join(STATE_FILE)).unwrap();
-    let error = store.get(&id("c")).unwrap().save(&state("c")).unwrap_err();
+    let error = store
+        .get(&id("c"))
+        .unwrap()
+        .save(&state("c"), Durability::Lasting)
+        .unwrap_err();
     assert!(error.to_string().ends_with(": is a directory"), "{error}");
     assert_eq!(names(&path), ["lock", STATE_FILE]);
 }
@@ -77,7 +81,7 @@ fn w17_a_full_disk_leaves_the_old_state_and_no_temporary_file() {
     let old = dir.load().unwrap();
     let mut big = old.clone();
     big.command = vec!["x".repeat(200_000)];
-    let error = dir.save(&big);
+    let error = dir.save(&big, Durability::Lasting);
     let (after, left) = (dir.load(), names(&path));
     drop((dir, store));
     Command::new("umount").arg("-l").arg(&mount).status().unwrap();
@@ -93,7 +97,7 @@ fn w19_a_lasting_file_system_is_saved_to_as_well() {
     container(&store, "c");
     let dir = store.get(&id("c")).unwrap();
     assert_eq!(dir.load().unwrap().id, id("c"));
-    dir.remove().unwrap();
+    dir.remove(Durability::Lasting).unwrap();
     assert!(names(store.path()).is_empty());
 }
 
@@ -110,7 +114,7 @@ fn w17_readers_see_the_old_or_the_new_state_and_never_a_torn_one() {
                     for round in 0..200 {
                         let mut state = state("c");
                         state.command = vec![format!("{writer}"); 1 + (round * writer) % 97];
-                        dir.save(&state).unwrap();
+                        dir.save(&state, Durability::Lasting).unwrap();
                     }
                 })
             })
@@ -200,7 +204,7 @@ fn s18_w28_unreadable_and_unparsable_are_told_apart() {
     let error = dir.load().unwrap_err();
     assert!(matches!(error, Error::Incomplete { .. }) && !error.is_not_found());
     assert!(error.to_string().starts_with("container does not exist"));
-    dir.remove().unwrap();
+    dir.remove(Durability::Lasting).unwrap();
     assert!(dir.load().unwrap_err().is_not_found());
 }
 

@@ -115,13 +115,6 @@ pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
     check(result).map(drop)
 }
 
-/// True when the kernel started this program with raised privileges: set-user-id, set-group-id or file capabilities
-/// (`AT_SECURE`, getauxval(3)).
-pub fn is_secure_execution() -> bool {
-    // SAFETY: getauxval only reads the vector that the kernel left on the stack.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}
-
 /// Puts a signal back to its default action (`sigaction(2)`).
 ///
 /// # Errors

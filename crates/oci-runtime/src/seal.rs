@@ -54,6 +54,13 @@ pub fn ensure_sealed() -> io::Result<()> {
     }
 }
 
+/// True when the binary would lend its rights to whoever starts it: set-user-id, set-group-id, file capabilities.
+pub fn raises_rights() -> bool {
+    const SET_ID: u32 = 0o6000;
+    let set_id = rustix::fs::stat(SELF).is_ok_and(|stat| stat.st_mode & SET_ID != 0);
+    set_id || rustix::fs::getxattr(SELF, "security.capability", &mut [0u8; 0]).is_ok()
+}
+
 fn read_only_clone() -> Result<std::os::fd::OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let clone = open_tree(rustix::fs::CWD, SELF, flags)?;

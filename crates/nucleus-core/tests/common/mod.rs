@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nucleus_core::{ContainerId, ContainerState, Store};
+use nucleus_core::{ContainerId, ContainerState, Durability, Store};
 use tempfile::TempDir;
 
 /// A state directory on a tmpfs if there is one, so that tests do not wait for a disk.
@@ -34,7 +34,7 @@ pub(crate) fn state(text: &str) -> ContainerState {
 /// A container with a saved state; gives the path of its directory.
 pub(crate) fn container(store: &Store, name: &str) -> PathBuf {
     let reservation = store.reserve(&id(name)).unwrap();
-    reservation.save(&state(name)).unwrap();
+    reservation.save(&state(name), Durability::Lasting).unwrap();
     reservation.commit().path()
 }
 

@@ -49,6 +49,7 @@ impl Args {
     pub fn prepare(&self, detach: bool, log: &Log) -> Result<create::Options, Box<dyn std::error::Error>> {
         // Whoever started us may have left descriptors open: the container gets those that were asked for, hooks and
         // helpers get none.
+        crate::step("1", "sealed");
         let listen_fds = listen_fds();
         let preserve_fds = nucleus_sys::process::inherited(self.preserve_fds.saturating_add(listen_fds));
         nucleus_sys::process::cloexec_from(3)

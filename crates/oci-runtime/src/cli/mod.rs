@@ -105,8 +105,8 @@ const SEALED: [&str; 2] = ["create", "run"];
 
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn main() -> i32 {
-    if nucleus_sys::process::is_secure_execution() {
-        eprintln!("error: refusing to run with set-user-id, set-group-id or file capabilities");
+    if crate::seal::raises_rights() {
+        eprintln!("error: refusing to run: this binary has set-user-id, set-group-id or file capabilities");
         return 1;
     }
     // Before clap: a version needs no subcommand.

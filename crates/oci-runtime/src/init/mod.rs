@@ -251,7 +251,7 @@ fn has_mount_namespace(plan: &Plan) -> bool {
 
 /// Step 6.
 fn container_hooks(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
-    if plan.hooks.host_side_at_create() {
+    if plan.hooks.any_at_create() {
         inputs.channel.tell(&ToHost::HooksDue);
         await_host(inputs)?;
     }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use nucleus_core::{
-    CgroupRecord, ContainerDir, ContainerId, ContainerState, ErrnoText, HookRecord, NamespaceRecord, Phase, Process,
-    ProcessIdentity, Reservation, Store,
+    CgroupRecord, ContainerDir, ContainerId, ContainerState, Durability, ErrnoText, HookRecord, NamespaceRecord, Phase,
+    Process, ProcessIdentity, Reservation, Store,
 };
 use rustix::fs::{Mode, OFlags};
 
@@ -284,7 +284,7 @@ impl Making {
     ) -> Result<(Init, HostEnd, Option<OwnedFd>, Vec<Hook>)> {
         let Compiled { plan, host, cgroup, .. } = compiled;
         self.state.cgroup = record_of(&cgroup.record());
-        self.reservation.save(&self.state)?;
+        self.reservation.save(&self.state, Durability::Passing)?;
         let exec_fifo = match until {
             Until::Start => {
                 self.reservation.make_fifo()?;
@@ -325,9 +325,15 @@ impl Making {
             None => None,
         };
         crate::step("7", "commit");
-        self.state.init = Some(ProcessIdentity::of(init.pid(), init.pidfd().explain(|| "init")?)?);
+        self.identify(&init)?;
         self.state.phase = Phase::Created;
-        self.reservation.save(&self.state)?;
+        // A foreground `run` removes the container itself; all others leave it to somebody else.
+        let durability = if options.detach {
+            Durability::Lasting
+        } else {
+            Durability::Passing
+        };
+        self.reservation.save(&self.state, durability)?;
         crate::step("8", "pid file");
         if let Some(path) = &options.pid_file {
             write_pid_file(path, init.pid().as_raw_nonzero().get())?;
@@ -357,6 +363,9 @@ impl Making {
                     channel.go().map_err(gone)?;
                 }
                 Some(ToHost::HooksDue) => {
+                    // Hooks may ask for the state, and leave processes behind that a cleaner must know to be ours.
+                    self.identify(init)?;
+                    self.reservation.save(&self.state, Durability::Passing)?;
                     self.run_create_hooks(plan, init).map_err(Error::Start)?;
                     channel.go().map_err(gone)?;
                 }
@@ -370,6 +379,11 @@ impl Making {
                 }
             }
         }
+    }
+
+    fn identify(&mut self, init: &Init) -> Result<()> {
+        self.state.init = Some(ProcessIdentity::of(init.pid(), init.pidfd().explain(|| "init")?)?);
+        Ok(())
     }
 
     fn run_create_hooks(&mut self, plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use nix::libc::SIGKILL;
-use nucleus_core::{ContainerDir, ContainerId, ContainerState, Error as CoreError, Operation, Store};
+use nucleus_core::{
+    ContainerDir, ContainerId, ContainerState, Durability, Error as CoreError, Operation, Phase, Store,
+};
 
 use super::start::hook_of;
 use super::{Container, Error, Result, Warn, cgroup_of, hook_state};
@@ -35,7 +37,7 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool, warn: Warn<'_>) -> R
         Err(Error::Core(CoreError::NotFound { .. })) if force => return Ok(()),
         // `create` was killed before it wrote its first state, or the file is damaged: no object is known to exist.
         Err(Error::Core(error)) if force && error.is_broken_state() => {
-            store.get(id)?.remove()?;
+            store.get(id)?.remove(Durability::Lasting)?;
             warn(&format!("removed a container without a readable state: {error}"));
             return Ok(());
         }
@@ -46,8 +48,9 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool, warn: Warn<'_>) -> R
     } else {
         Operation::Delete
     })?;
+    crate::step("1", "kill");
     kill_everything(&container)?;
-    let state = remove(container)?;
+    let state = remove(container, Durability::Lasting)?;
     drop(lock);
     run_poststop(&state, warn);
     Ok(())
@@ -62,7 +65,11 @@ pub fn kill_everything(container: &Container) -> Result<()> {
         // It may have ended meanwhile.
         let _ = init.send_signal(SIGKILL);
     }
-    cgroup_of(&container.state.cgroup).kill_all(SIGKILL)?;
+    // A creation that was cut off before it knew its init may not have come to make, or to check, these groups: what
+    // lives in them need not be ours. An init that was cloned by then dies with its runtime.
+    if container.state.phase != Phase::Creating || container.state.init.is_some() {
+        cgroup_of(&container.state.cgroup).kill_all(SIGKILL)?;
+    }
     match &container.seen.init {
         Some(init) if !init.wait_exit(Some(PATIENCE))? => Err(Failure::new(format!(
             "pid {} does not end after SIGKILL",
@@ -77,15 +84,19 @@ pub fn kill_everything(container: &Container) -> Result<()> {
 ///
 /// # Errors
 /// What could not be removed; the state file is still there then.
-pub fn remove(container: Container) -> Result<ContainerState> {
+pub fn remove(container: Container, durability: Durability) -> Result<ContainerState> {
     let Container { dir, state, .. } = container;
-    clear(&dir, &state)?;
+    clear(&dir, &state, durability)?;
     Ok(state)
 }
 
-fn clear(dir: &ContainerDir, state: &ContainerState) -> Result<()> {
+fn clear(dir: &ContainerDir, state: &ContainerState, durability: Durability) -> Result<()> {
+    crate::step("2", "remove control groups");
     cgroup_of(&state.cgroup).remove()?;
-    Ok(dir.remove()?)
+    crate::step("3", "remove the directory");
+    dir.remove(durability)?;
+    crate::step("4", "poststop hooks");
+    Ok(())
 }
 
 /// Runs every poststop hook; one that fails is a warning.

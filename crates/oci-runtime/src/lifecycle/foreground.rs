@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nucleus_core::{Process, Store};
+use nucleus_core::{Durability, Process, Store};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::WaitOptions;
 
@@ -52,7 +52,7 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
         state,
     };
     delete::kill_everything(&container)?;
-    let state = delete::remove(container)?;
+    let state = delete::remove(container, Durability::Passing)?;
     drop(lock);
     delete::run_poststop(&state, warn);
     Ok(code)
@@ -75,7 +75,7 @@ fn started(store: &Store, made: &Made, warn: Warn<'_>) -> Result<()> {
     };
     outcome.map_err(|error| {
         // Nothing of a container that could not be started stays behind.
-        let cleared = delete::kill_everything(&container).and_then(|()| delete::remove(container));
+        let cleared = delete::kill_everything(&container).and_then(|()| delete::remove(container, Durability::Passing));
         if let Ok(state) = cleared {
             delete::run_poststop(&state, warn);
         }

@@ -40,8 +40,11 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
         other => other?,
     };
     let watch = container.dir.open_fifo_for_watch()?;
+    crate::step("1", "let init go on");
     rustix::io::write(&fifo, GO).explain(|| "cannot write to the exec FIFO")?;
+    crate::step("2", "remove the exec FIFO");
     container.dir.unlink_fifo()?;
+    crate::step("3", "watch init execute");
     drop(lock);
     drop(fifo);
     await_execution(&watch)?;

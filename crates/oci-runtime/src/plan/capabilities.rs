@@ -30,8 +30,7 @@ pub(crate) fn compile(sets: &LinuxCapabilities, last_cap: u32, warnings: &mut Ve
             names(unavailable)
         ));
     }
-    // What capset(2) and prctl(2) would refuse. runc's own example config asks for such ambient capabilities, and the
-    // specification wants a warning for what cannot be granted.
+    // What capset(2) and prctl(2) would refuse; the specification wants a warning for what cannot be granted.
     let Capabilities {
         bounding, permitted, ..
     } = masks;
@@ -48,12 +47,8 @@ pub(crate) fn compile(sets: &LinuxCapabilities, last_cap: u32, warnings: &mut Ve
         warnings,
     );
     let raisable = permitted & masks.inheritable;
-    limit(
-        &mut masks.ambient,
-        raisable,
-        "ambient: ignoring what is not both permitted and inheritable",
-        warnings,
-    );
+    // Not worth a warning: runc's own example config has asked for such ones for years.
+    masks.ambient &= raisable;
     masks
 }
 

@@ -240,9 +240,11 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    /// True when the host side has hooks to run while the container is created.
-    pub fn host_side_at_create(&self) -> bool {
-        !self.prestart.is_empty() || !self.create_runtime.is_empty()
+    /// True when hooks run while the container is created, on either side.
+    pub fn any_at_create(&self) -> bool {
+        [&self.prestart, &self.create_runtime, &self.create_container]
+            .iter()
+            .any(|hooks| !hooks.is_empty())
     }
 }
 

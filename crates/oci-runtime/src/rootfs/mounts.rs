@@ -16,6 +16,9 @@ use super::{cgroup_mount, copy_up};
 use crate::init::failure::{Explain, Failure};
 use crate::plan::{Mount, MountKind};
 
+/// `PROC_SUPER_MAGIC` of statfs(2).
+const PROC_MAGIC: u64 = 0x9fa0;
+
 /// Makes every mount of the plan below `root`.
 ///
 /// # Errors
@@ -50,13 +53,15 @@ fn describe(mount: &Mount) -> String {
 
 fn explain_target(error: Errno, what: String) -> Failure {
     match error {
-        Errno::LOOP => Failure::new(format!("{what}: destination must be mounted on ordinary directory")),
+        Errno::LOOP => Failure::new(format!("{what}: must be mounted on ordinary directory")),
+        Errno::XDEV => Failure::new(format!("{what}: a link of the image leads inside /proc")),
         error => Failure::from_errno(what, error),
     }
 }
 
 fn new_filesystem(root: &Root, mount: &Mount, fstype: &std::ffi::CStr, source: &std::ffi::CStr) -> Result<(), Errno> {
     let target = target_of(root, mount, fstype)?;
+    refuse_hidden_proc(&target, &mount.destination)?;
     let mut flags = MountFlags::from_bits_retain(mount.flags as u32);
     if mount.destination == Path::new("/dev") {
         // The devices are still to be made; `seal_dev` makes it read-only after that.
@@ -105,7 +110,17 @@ fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
     } else {
         root.make_file(&mount.destination)?
     };
+    refuse_hidden_proc(&target, &mount.destination)?;
     attach(tree, target)
+}
+
+/// A destination outside of /proc must not lead into it through a link of the image: the plan has checked those below
+/// /proc by name (CVE-2019-16884).
+fn refuse_hidden_proc(target: &OwnedFd, destination: &Path) -> Result<(), Errno> {
+    if destination.starts_with("/proc") || rustix::fs::fstatfs(target)?.f_type as u64 != PROC_MAGIC {
+        return Ok(());
+    }
+    Err(Errno::XDEV)
 }
 
 fn apply_attributes(made: impl AsFd, mount: &Mount) -> Result<(), Errno> {

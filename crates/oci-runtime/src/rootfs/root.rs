@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -13,6 +14,9 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 /// How often a look-up is repeated that the kernel could not finish safely beside a concurrent rename (`EAGAIN`).
 const RETRIES: u32 = 64;
+
+/// How many dangling links are followed for one path, as the kernel does for others (path_resolution(7)).
+const MOST_LINKS: u32 = 40;
 
 /// The container's root directory.
 #[derive(Debug)]
@@ -60,22 +64,12 @@ impl Root {
         }
     }
 
-    /// Opens the directory at `path`, making what is missing of it (mode 0755).
+    /// Opens the directory at `path`, making what is missing of it (mode 0755), also behind a dangling link.
     ///
     /// # Errors
-    /// As openat2(2) and mkdirat(2).
+    /// As openat2(2) and mkdirat(2); `ELOOP` for links that lead nowhere.
     pub fn make_dir(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        match self.resolve(path, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => {}
-            other => return other,
-        }
-        let (parent, name) = self.make_parent(path)?;
-        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error),
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&parent, name, flags, Mode::empty())
+        self.make(path, Kind::Directory, MOST_LINKS)
     }
 
     /// Opens the file at `path` (whatever it is, but no directory), making an empty one when nothing is there.
@@ -83,25 +77,62 @@ impl Root {
     /// # Errors
     /// `EISDIR` for a directory; else as openat2(2) and openat(2).
     pub fn make_file(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        match self.resolve(path, OFlags::PATH) {
-            Err(Errno::NOENT) => {}
-            Ok(found) if is_dir(&found)? => return Err(Errno::ISDIR),
-            other => return other,
-        }
-        let (parent, name) = self.make_parent(path)?;
-        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
-        rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))
+        self.make(path, Kind::File, MOST_LINKS)
     }
 
-    /// The directory that holds `path`, made if need be, and the last component of `path`.
-    ///
-    /// # Errors
-    /// `EINVAL` for the root itself.
-    pub fn make_parent<'p>(&self, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), Errno> {
+    fn make(&self, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd, Errno> {
+        let flags = if kind == Kind::Directory {
+            OFlags::PATH | OFlags::DIRECTORY
+        } else {
+            OFlags::PATH
+        };
+        match self.resolve(path, flags) {
+            Err(Errno::NOENT) => {}
+            Ok(found) if kind == Kind::File && is_dir(&found)? => return Err(Errno::ISDIR),
+            other => return other,
+        }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Errno::INVAL);
         };
-        Ok((self.make_dir(parent)?, name))
+        let parent_fd = self.make(parent, Kind::Directory, links)?;
+        let made = kind.make(&parent_fd, name);
+        match made {
+            // Something is there that the look-up did not find: a dangling link.
+            Err(Errno::EXIST | Errno::LOOP | Errno::NOTDIR) if links > 0 => {
+                let target = rustix::fs::readlinkat(&parent_fd, name, Vec::new())?;
+                let target = parent.join(OsStr::from_bytes(target.as_bytes()));
+                self.make(&target, kind, links - 1)
+            }
+            Err(Errno::EXIST) => Err(Errno::LOOP),
+            made => made,
+        }
+    }
+}
+
+/// What [`Root::make`] makes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    File,
+}
+
+impl Kind {
+    fn make(self, parent: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match self {
+            Self::Directory => {
+                match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+                    // Another mount's process may have been quicker; a link is told by openat(2).
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error),
+                }
+                rustix::fs::openat(parent, name, flags | OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
+            }
+            Self::File => {
+                let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::NONBLOCK;
+                rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644))
+            }
+        }
     }
 }
 
@@ -197,6 +228,19 @@ mod tests {
         std::os::unix::fs::symlink("real", dir.path().join("proc")).unwrap();
         assert!(root.resolve_ordinary_dir(Path::new("/real")).is_ok());
         assert_eq!(root.resolve_ordinary_dir(Path::new("/proc")).unwrap_err(), Errno::LOOP);
+    }
+
+    #[test]
+    fn dangling_links_are_followed_within_the_root() {
+        let (dir, root) = image();
+        std::os::unix::fs::symlink("/new/place", dir.path().join("absolute")).unwrap();
+        std::os::unix::fs::symlink("../../up", dir.path().join("climbing")).unwrap();
+        root.make_dir(Path::new("/absolute/below")).unwrap();
+        root.make_file(Path::new("/climbing")).unwrap();
+        assert!(dir.path().join("new/place/below").is_dir());
+        assert!(dir.path().join("up").is_file());
+        std::os::unix::fs::symlink("round", dir.path().join("round")).unwrap();
+        assert_eq!(root.make_dir(Path::new("/round/x")).unwrap_err(), Errno::LOOP);
     }
 
     #[test]
