@@ -109,7 +109,7 @@ fn s20_containers_that_come_and_go_do_not_fail_the_list() {
         let worker = scope.spawn(|| {
             for round in 0..200 {
                 let reservation = store.reserve(&id(&format!("c{}", round % 7))).unwrap();
-                reservation.save(&state(reservation.id().as_str())).unwrap();
+                reservation.save(&state(reservation.id().as_str()), Durability::Lasting).unwrap();
             }
         });
         while !worker.is_finished() {
@@ -153,7 +153,7 @@ fn s16_w12_people_may_look_containers_up_by_prefix() {
     assert!(matches!(store.resolve(""), Err(Error::Id(_))));
     assert!(matches!(store.resolve("../x"), Err(Error::Id(_))));
     assert!(matches!(store.resolve("zzzz"), Err(Error::NotFound { .. })));
-    store.get(&id("9748")).unwrap().remove().unwrap();
+    store.get(&id("9748")).unwrap().remove(Durability::Lasting).unwrap();
     assert!(matches!(store.resolve("9748"), Err(Error::Ambiguous { count: 2, .. })));
 }
 
