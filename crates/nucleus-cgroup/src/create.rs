@@ -14,7 +14,7 @@ use crate::dir::{Dir, write_value};
 use crate::error::Error;
 use crate::join::Joiner;
 use crate::layout::Version;
-use crate::plan::{Devices, Directory, Plan, Write, WriteRule};
+use crate::plan::{Devices, Directory, MemoryCheck, Plan, Write, WriteRule};
 use crate::record::Record;
 use crate::{cpuset, delegate};
 
@@ -100,18 +100,31 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Limit`] with the JSON path, the file and the kernel's reason; [`Error::DeviceProgram`].
     pub fn apply_limits(&self) -> Result<(), Error> {
+        if let Some(check) = &self.plan.memory_check {
+            self.check_memory(check)?;
+        }
         let mut writes = self.plan.writes.iter();
         while let Some(write) = writes.next() {
-            match self.write(write) {
-                Err(Error::Limit {
-                    errno: Errno::INVAL, ..
-                }) if write.rule == WriteRule::AfterNext => {
+            match (write.rule, self.write(write)) {
+                (
+                    WriteRule::AfterNext,
+                    Err(Error::Limit {
+                        errno: Errno::INVAL, ..
+                    }),
+                ) => {
                     if let Some(next) = writes.next() {
                         self.write(next)?;
                     }
                     self.write(write)?;
                 }
-                result => result?,
+                (
+                    WriteRule::OrNext,
+                    Err(Error::Limit {
+                        errno: Errno::NOENT, ..
+                    }),
+                ) => {}
+                (WriteRule::OrNext, Ok(())) => drop(writes.next()),
+                (_, result) => result?,
             }
         }
         match &self.plan.devices {
@@ -139,6 +152,36 @@ impl Cgroup {
             }),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Refuses limits that would have the container killed at once.
+    fn check_memory(&self, check: &MemoryCheck) -> Result<(), Error> {
+        let Some(dir) = &self.members[check.directory] else {
+            return Ok(());
+        };
+        // Best effort: a usage that cannot be read or parsed refuses nothing.
+        let usage = dir
+            .read("memory.current")
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok())
+            .unwrap_or(0);
+        let limits = [
+            (check.limit, "linux.resources.memory.limit", "memory.max"),
+            (check.swap, "linux.resources.memory.swap", "memory.swap.max"),
+        ];
+        for (limit, field, file) in limits {
+            let Some(limit) = limit.filter(|limit| *limit <= usage) else {
+                continue;
+            };
+            return Err(Error::Limit {
+                field: field.into(),
+                value: limit.to_string(),
+                path: dir.file(file),
+                errno: Errno::BUSY,
+                hint: format!(" (current usage: {usage})"),
+            });
+        }
+        Ok(())
     }
 
     fn apply_devices(&self, devices: &Devices) -> Result<(), Error> {

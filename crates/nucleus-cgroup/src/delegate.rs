@@ -41,7 +41,7 @@ pub(crate) fn enable(directory: &Directory) -> Result<(), Error> {
             let Err(errno) = dir.write(file, &format!("+{name}")) else {
                 continue;
             };
-            if let Some((_, field)) = directory.needed.iter().find(|(needed, _)| *needed == name) {
+            if let Some((_, field)) = directory.needed.iter().find(|(needed, _)| needed == name) {
                 return Err(Error::Limit {
                     field: field.clone(),
                     value: format!("+{name}"),

@@ -17,6 +17,11 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("joins-and-removes", joins_and_removes),
     ("undoes-on-drop", undoes_on_drop),
     ("limits-read-back", limits_read_back),
+    ("other-resources-read-back", other_resources_read_back),
+    ("hugepages-read-back", hugepages_read_back),
+    ("unified-files-are-written", unified_files_are_written),
+    ("memory-limit-kills", memory_limit_kills),
+    ("cpu-quota-throttles", cpu_quota_throttles),
     ("pids-limit-stops-forks", pids_limit_stops_forks),
     ("devices-are-denied", devices_are_denied),
     ("occupied-and-frozen-are-refused", occupied_and_frozen_are_refused),
@@ -100,6 +105,129 @@ fn limits_read_back(rig: &Rig) {
         assert_eq!(read(rig.directory(controller).join(file)), expected, "{file}");
     }
     drop(cgroup);
+}
+
+fn other_resources_read_back(rig: &Rig) {
+    for controller in ["memory", "cpu", "cpuset", "blkio"] {
+        rig.require(controller);
+    }
+    let disk = read("/proc/partitions")
+        .lines()
+        .skip(2)
+        .map(|line| line.to_owned())
+        .next();
+    let Some(disk) = disk else {
+        rig.skip("this host has no block device")
+    };
+    let numbers: Vec<&str> = disk.split_whitespace().take(2).collect();
+    let device = format!(
+        r#"{{"major": {}, "minor": {}, "rate": 1048576}}"#,
+        numbers[0], numbers[1]
+    );
+    let cgroup = rig.create(&format!(
+        r#"{{"memory": {{"swappiness": 7, "disableOOMKiller": true}},
+        "cpu": {{"quota": 50000, "period": 100000, "burst": 20000, "cpus": "0", "mems": "0"}},
+        "blockIO": {{"weight": 300, "throttleReadBpsDevice": [{device}], "throttleWriteIOPSDevice": [{device}]}}}}"#
+    ));
+    let throttle = format!("{} 1048576", numbers.join(":"));
+    let expected = [
+        ("memory", "memory.swappiness", "7"),
+        ("cpu", "cpu.cfs_burst_us", "20000"),
+        ("cpuset", "cpuset.cpus", "0"),
+        ("cpuset", "cpuset.mems", "0"),
+        ("blkio", "blkio.bfq.weight", "300"),
+        ("blkio", "blkio.throttle.read_bps_device", &throttle),
+        ("blkio", "blkio.throttle.write_iops_device", &throttle),
+    ];
+    for (controller, file, expected) in expected {
+        assert_eq!(read(rig.directory(controller).join(file)), expected, "{file}");
+    }
+    assert!(read(rig.directory("memory").join("memory.oom_control")).starts_with("oom_kill_disable 1"));
+    drop(cgroup);
+    // The kernel takes no weight for an idle group: shares first.
+    let cgroup = rig.create(r#"{"cpu": {"shares": 100, "idle": 1}}"#);
+    assert_eq!(read(rig.directory("cpu").join("cpu.idle")), "1");
+    drop(cgroup);
+    let cgroup = rig.create(r#"{"cpu": {"cpus": "0"}}"#);
+    let script = "grep -q '^Cpus_allowed_list:.0$' /proc/self/status";
+    assert_eq!(Shell::spawn(&cgroup, script).wait(), 0);
+}
+
+fn hugepages_read_back(rig: &Rig) {
+    rig.require("hugetlb");
+    let cgroup = rig.create(r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}"#);
+    for file in ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max"] {
+        assert_eq!(read(rig.directory("hugetlb").join(file)), "4194304");
+    }
+    drop(cgroup);
+    let plan = rig
+        .plan(r#"{"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}"#)
+        .expect("plan");
+    let error = plan
+        .create()
+        .expect("create")
+        .apply_limits()
+        .expect_err("no such page size")
+        .to_string();
+    assert!(
+        error.starts_with("linux.resources.hugepageLimits[0].limit: cannot write \"1\" to "),
+        "{error}"
+    );
+}
+
+fn unified_files_are_written(rig: &Rig) {
+    if rig.layout.unified().is_none() {
+        rig.skip("cgroup v2 only");
+    }
+    let cgroup = rig.create(r#"{"unified": {"cgroup.max.depth": "3", "hugetlb.2MB.max": "2097152"}}"#);
+    let directory = rig.directory("hugetlb");
+    assert_eq!(read(directory.join("cgroup.max.depth")), "3");
+    assert_eq!(read(directory.join("hugetlb.2MB.max")), "2097152");
+    drop(cgroup);
+    let plan = rig.plan(r#"{"unified": {"hugetlb.nonsense": "3"}}"#).expect("plan");
+    let error = plan
+        .create()
+        .expect("create")
+        .apply_limits()
+        .expect_err("no such file")
+        .to_string();
+    assert!(error.contains("hugetlb.nonsense: no such file or directory"), "{error}");
+}
+
+fn memory_limit_kills(rig: &Rig) {
+    rig.require("memory");
+    let cgroup = rig.create(r#"{"memory": {"limit": 8388608, "swap": 8388608}}"#);
+    // tail keeps all of a line that never ends.
+    let shell = Shell::spawn(
+        &cgroup,
+        "head -c 100000000 /dev/zero | tail -n 1 >/dev/null; test $? = 137",
+    );
+    assert_eq!(shell.wait(), 0);
+    let events = if rig.mode == "v2" {
+        "memory.events"
+    } else {
+        "memory.oom_control"
+    };
+    let events = read(rig.directory("memory").join(events));
+    assert!(
+        events
+            .lines()
+            .any(|line| line.starts_with("oom_kill ") && line != "oom_kill 0"),
+        "{events}"
+    );
+}
+
+fn cpu_quota_throttles(rig: &Rig) {
+    rig.require("cpu");
+    let cgroup = rig.create(r#"{"cpu": {"quota": 2000, "period": 10000}}"#);
+    let shell = Shell::spawn(&cgroup, "while :; do :; done");
+    let file = rig.directory("cpu").join("cpu.stat");
+    until("throttling", || {
+        read(&file)
+            .lines()
+            .any(|line| line.starts_with("nr_throttled ") && line != "nr_throttled 0")
+    });
+    drop(shell);
 }
 
 fn pids_limit_stops_forks(rig: &Rig) {
