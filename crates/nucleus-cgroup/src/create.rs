@@ -1,4 +1,4 @@
-//! Executing a [`Plan`]: make the directories, apply the limits, hand out the means to join.
+//! Executing a [`Plan`], first half: make the directories, hand out the means to join.
 //!
 //! Called by the host side. [`Plan::create`] only makes the directories, so that a child can be born into them while
 //! the caller goes on with [`Cgroup::apply_limits`]; the caller sees to it that the limits are in place before the
@@ -10,22 +10,22 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::io::Errno;
 
-use crate::dir::{Dir, write_value};
+use crate::dir::Dir;
 use crate::error::Error;
 use crate::join::Joiner;
 use crate::layout::Version;
-use crate::plan::{Devices, Directory, MemoryCheck, Plan, Write, WriteRule};
+use crate::plan::{Directory, Plan};
 use crate::record::Record;
 use crate::{cpuset, delegate};
 
 /// A container's cgroup, one directory in each hierarchy. Removes what it made when dropped, unless committed.
 #[derive(Debug)]
 pub struct Cgroup {
-    plan: Plan,
+    pub(crate) plan: Plan,
     /// In the order of `plan.directories`; `None` where a rootless run goes without.
-    members: Vec<Option<Dir>>,
+    pub(crate) members: Vec<Option<Dir>>,
     /// The v2 directory is new, see [`Cgroup::unified_dir`].
-    unified_is_new: bool,
+    pub(crate) unified_is_new: bool,
     /// What was made, parents first.
     made: Vec<PathBuf>,
 }
@@ -49,12 +49,32 @@ impl Plan {
         }
         Ok(cgroup)
     }
+
+    /// Opens the directories of a plan that was compiled with [`Plan::compile_update`]. Nothing is made, and nothing
+    /// is removed when the result is dropped.
+    ///
+    /// # Errors
+    /// When a directory is gone.
+    pub fn open(self) -> Result<Cgroup, Error> {
+        let open = |directory: &Directory| {
+            let wanted = !directory.path.as_os_str().is_empty();
+            wanted
+                .then(|| Dir::open(&directory.path).map_err(Error::file("open", &directory.path)))
+                .transpose()
+        };
+        Ok(Cgroup {
+            members: self.directories.iter().map(open).collect::<Result<_, _>>()?,
+            made: Vec::new(),
+            unified_is_new: false,
+            plan: self,
+        })
+    }
 }
 
 impl Cgroup {
     fn make(&mut self, index: usize) -> Result<Option<Dir>, Error> {
         let directory = &self.plan.directories[index];
-        let path = directory.mount.join(&directory.relative);
+        let path = directory.path.clone();
         let made = self.made.len();
         match make_path(&directory.mount, &path, &mut self.made) {
             Ok(()) => {}
@@ -80,7 +100,7 @@ impl Cgroup {
     }
 
     /// The error for a directory that we may not make: for a limit's sake where there is one.
-    fn refused(&self, index: usize, path: PathBuf, errno: Errno) -> Error {
+    pub(crate) fn refused(&self, index: usize, path: PathBuf, errno: Errno) -> Error {
         match self.plan.writes.iter().find(|write| write.directory == index) {
             Some(write) => Error::NoCgroup {
                 field: write.field.clone(),
@@ -92,135 +112,6 @@ impl Cgroup {
                 path,
                 errno,
             },
-        }
-    }
-
-    /// Writes every limit and the device rules.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] with the JSON path, the file and the kernel's reason; [`Error::DeviceProgram`].
-    pub fn apply_limits(&self) -> Result<(), Error> {
-        if let Some(check) = &self.plan.memory_check {
-            self.check_memory(check)?;
-        }
-        let mut writes = self.plan.writes.iter();
-        while let Some(write) = writes.next() {
-            match (write.rule, self.write(write)) {
-                (
-                    WriteRule::AfterNext,
-                    Err(Error::Limit {
-                        errno: Errno::INVAL, ..
-                    }),
-                ) => {
-                    if let Some(next) = writes.next() {
-                        self.write(next)?;
-                    }
-                    self.write(write)?;
-                }
-                (
-                    WriteRule::OrNext,
-                    Err(Error::Limit {
-                        errno: Errno::NOENT, ..
-                    }),
-                ) => {}
-                (WriteRule::OrNext, Ok(())) => drop(writes.next()),
-                (_, result) => result?,
-            }
-        }
-        match &self.plan.devices {
-            Some(devices) => self.apply_devices(devices),
-            None => Ok(()),
-        }
-    }
-
-    fn write(&self, write: &Write) -> Result<(), Error> {
-        let Some(dir) = &self.members[write.directory] else {
-            return Err(self.refused(
-                write.directory,
-                self.plan.directories[write.directory].mount.clone(),
-                Errno::ACCESS,
-            ));
-        };
-        match dir.write(&write.file, &write.value) {
-            Err(Errno::NOENT) if write.rule == WriteRule::MayLack => Ok(()),
-            Err(errno) => Err(Error::Limit {
-                field: write.field.clone(),
-                value: write.value.clone(),
-                path: dir.file(&write.file),
-                errno,
-                hint: hint(dir, write, errno),
-            }),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// Refuses limits that would have the container killed at once.
-    fn check_memory(&self, check: &MemoryCheck) -> Result<(), Error> {
-        let Some(dir) = &self.members[check.directory] else {
-            return Ok(());
-        };
-        // Best effort: a usage that cannot be read or parsed refuses nothing.
-        let usage = dir
-            .read("memory.current")
-            .ok()
-            .and_then(|text| text.trim().parse::<u64>().ok())
-            .unwrap_or(0);
-        let limits = [
-            (check.limit, "linux.resources.memory.limit", "memory.max"),
-            (check.swap, "linux.resources.memory.swap", "memory.swap.max"),
-        ];
-        for (limit, field, file) in limits {
-            let Some(limit) = limit.filter(|limit| *limit <= usage) else {
-                continue;
-            };
-            return Err(Error::Limit {
-                field: field.into(),
-                value: limit.to_string(),
-                path: dir.file(file),
-                errno: Errno::BUSY,
-                hint: format!(" (current usage: {usage})"),
-            });
-        }
-        Ok(())
-    }
-
-    fn apply_devices(&self, devices: &Devices) -> Result<(), Error> {
-        match devices {
-            Devices::V1(index, list) => {
-                let Some(dir) = &self.members[*index] else {
-                    return Ok(());
-                };
-                let open = |file: &str| dir.writer(file).map_err(Error::file("open", dir.file(file)));
-                let files = [
-                    ("devices.deny", open("devices.deny")?),
-                    ("devices.allow", open("devices.allow")?),
-                ];
-                for (allow, value) in list.writes() {
-                    let (file, fd) = &files[usize::from(allow)];
-                    write_value(fd, &value).map_err(|errno| Error::Limit {
-                        field: "linux.resources.devices".into(),
-                        path: dir.file(file),
-                        value,
-                        errno,
-                        hint: String::new(),
-                    })?;
-                }
-                Ok(())
-            }
-            Devices::V2(index, program) => {
-                let Some(dir) = &self.members[*index] else {
-                    return Ok(());
-                };
-                let failed = |action: &'static str| {
-                    move |errno| Error::DeviceProgram {
-                        action,
-                        path: dir.path.clone(),
-                        errno,
-                    }
-                };
-                let program = nucleus_sys::bpf::load_device_program(program).map_err(failed("load"))?;
-                nucleus_sys::bpf::attach_device_program(&dir.fd, &program, None).map_err(failed("attach"))
-            }
         }
     }
 
@@ -267,6 +158,15 @@ impl Cgroup {
         record
     }
 
+    /// Hands the v2 directory to a user of the host, so that the container, whose root that user is, can make and use
+    /// sub-cgroups; the limits stay out of reach (cgroup-v2.rst, "Delegation"). Nothing on a host without v2.
+    ///
+    /// # Errors
+    /// When one of the files cannot be chowned.
+    pub fn delegate(&self, uid: u32) -> Result<(), Error> {
+        self.unified().map_or(Ok(()), |dir| delegate::chown(dir, uid))
+    }
+
     /// Keeps what was made: from now on the state file's [`Record`] answers for it.
     pub fn commit(mut self) {
         self.made.clear();
@@ -289,20 +189,6 @@ impl Drop for Cgroup {
             }
         }
     }
-}
-
-/// More to say about a refused value: what is in use.
-fn hint(dir: &Dir, write: &Write, errno: Errno) -> String {
-    if errno != Errno::BUSY || !write.file.starts_with("memory.") {
-        return String::new();
-    }
-    let read = |file: &str| {
-        dir.read(file)
-            .map(|text| text.trim().to_owned())
-            .unwrap_or("unknown".to_owned())
-    };
-    let (usage, peak) = (read("memory.usage_in_bytes"), read("memory.max_usage_in_bytes"));
-    format!(" (current usage: {usage}, peak usage: {peak})")
 }
 
 pub(crate) fn is_permission(errno: Errno) -> bool {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod apply;
 mod cpuset;
 mod create;
 mod delegate;

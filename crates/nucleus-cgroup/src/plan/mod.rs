@@ -22,6 +22,7 @@ use crate::devices::{Rules, V1List};
 use crate::error::PlanError;
 use crate::layout::{Hierarchy, Layout, Mode, Version};
 use crate::path::Place;
+use crate::record::Record;
 
 /// What to make and what to write for one container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,8 +46,8 @@ pub struct Plan {
 pub(crate) struct Directory {
     pub(crate) version: Version,
     pub(crate) mount: PathBuf,
-    /// Below `mount`, never empty.
-    pub(crate) relative: PathBuf,
+    /// Below `mount`; empty when an update finds the container without a cgroup in this hierarchy.
+    pub(crate) path: PathBuf,
     /// The hierarchy's controllers (`name=…` for a named one).
     pub(crate) controllers: Vec<String>,
     /// The v2 controllers that a limit of this plan needs: they must get enabled down the path.
@@ -114,27 +115,37 @@ impl Plan {
         let place = Place::parse(cgroups_path, id)
             .ok_or_else(|| PlanError::new("linux.cgroupsPath", "names the root of the hierarchy"))?;
         let beside = layout.mode == Mode::Unified;
-        let directories = layout
-            .hierarchies
-            .iter()
-            .map(|hierarchy| directory(hierarchy, &place, beside))
-            .collect();
-        let mut compiler = Compiler {
-            layout,
-            plan: Plan {
-                directories,
-                ..Plan::default()
-            },
-        };
-        if let Some(resources) = resources {
-            compiler.resources(resources)?;
-        }
-        let mut plan = compiler.plan;
+        let path = |hierarchy: &Hierarchy| hierarchy.mount.join(place.below(&hierarchy.own, beside));
+        let mut plan = Compiler::run(resources, layout, path)?;
         if !rootless {
             plan.devices = devices(resources, layout)?;
         }
         plan.optional = rootless && matches!(place, Place::Relative(_));
         Ok(plan)
+    }
+
+    /// Compiles new `linux.resources` for a container that runs. What is absent stays as it is; device rules do too,
+    /// as with runc, even when they are given.
+    ///
+    /// # Errors
+    /// As [`Plan::compile`]; a limit for a hierarchy in which the container has no cgroup.
+    pub fn compile_update(resources: &LinuxResources, record: &Record, layout: &Layout) -> Result<Plan, PlanError> {
+        let path = |hierarchy: &Hierarchy| {
+            let keys: &[String] = match hierarchy.version {
+                Version::V1 => &hierarchy.controllers,
+                Version::V2 => &["unified".to_owned()],
+            };
+            keys.iter()
+                .find_map(|key| record.paths.get(key))
+                .cloned()
+                .unwrap_or_default()
+        };
+        let plan = Compiler::run(Some(resources), layout, path)?;
+        let lacking = |write: &&Write| plan.directories[write.directory].path.as_os_str().is_empty();
+        match plan.writes.iter().find(lacking) {
+            Some(write) => Err(PlanError::new(write.field.clone(), "the container has no such cgroup")),
+            None => Ok(plan),
+        }
     }
 
     /// What config.json asks for and this host silently lacks, one line each, with the JSON path.
@@ -153,11 +164,11 @@ impl Plan {
     }
 }
 
-fn directory(hierarchy: &Hierarchy, place: &Place, beside: bool) -> Directory {
+fn directory(hierarchy: &Hierarchy, path: PathBuf) -> Directory {
     Directory {
         version: hierarchy.version,
         mount: hierarchy.mount.clone(),
-        relative: place.below(&hierarchy.own, beside),
+        path,
         controllers: hierarchy.controllers.clone(),
         needed: Vec::new(),
     }
@@ -198,6 +209,27 @@ pub(crate) struct Target {
 }
 
 impl Compiler<'_> {
+    fn run(
+        resources: Option<&LinuxResources>,
+        layout: &Layout,
+        path: impl Fn(&Hierarchy) -> PathBuf,
+    ) -> Result<Plan, PlanError> {
+        let directories = layout
+            .hierarchies
+            .iter()
+            .map(|hierarchy| directory(hierarchy, path(hierarchy)))
+            .collect();
+        let plan = Plan {
+            directories,
+            ..Plan::default()
+        };
+        let mut compiler = Compiler { layout, plan };
+        if let Some(resources) = resources {
+            compiler.resources(resources)?;
+        }
+        Ok(compiler.plan)
+    }
+
     fn resources(&mut self, resources: &LinuxResources) -> Result<(), PlanError> {
         if let Some(memory) = resources.memory() {
             memory::compile(self, memory)?;

@@ -39,11 +39,7 @@ fn writes(mode: Mode, json: &str) -> Vec<String> {
     let plan = compile(mode, json).unwrap();
     let show = |write: &Write| {
         let directory = &plan.directories[write.directory];
-        format!(
-            "{}={}",
-            directory.mount.join(&directory.relative).join(&*write.file).display(),
-            write.value
-        )
+        format!("{}={}", directory.path.join(&*write.file).display(), write.value)
     };
     plan.writes.iter().map(show).collect()
 }
@@ -146,7 +142,7 @@ fn paths_by_hierarchy() {
         let plan = Plan::compile(None, path, "id", &layout(mode), false).unwrap();
         plan.directories
             .iter()
-            .map(|dir| dir.mount.join(&dir.relative).display().to_string())
+            .map(|dir| dir.path.display().to_string())
             .collect()
     };
     let hybrid = places(Mode::Hybrid, None);
@@ -341,4 +337,24 @@ fn more_bad_values_are_named() {
             .and_then(|rest| rest.strip_prefix(".unified").or(Some(rest)));
         assert_eq!(own, Some(expected));
     }
+}
+
+#[test]
+fn updates_go_where_the_record_says() {
+    let resources: LinuxResources = serde_json::from_str(r#"{"pids": {"limit": 5}}"#).unwrap();
+    let record = |key: &str| Record {
+        driver: "cgroupfs".to_owned(),
+        paths: [(key.to_owned(), "/sys/fs/cgroup/elsewhere".into())].into(),
+    };
+    for (mode, key) in [(Mode::Hybrid, "pids"), (Mode::Unified, "unified")] {
+        let plan = Plan::compile_update(&resources, &record(key), &layout(mode)).unwrap();
+        let directory = &plan.directories[plan.writes[0].directory];
+        assert_eq!(directory.path.to_str(), Some("/sys/fs/cgroup/elsewhere"));
+        assert_eq!(plan.devices, None);
+    }
+    let error = Plan::compile_update(&resources, &record("memory"), &layout(Mode::Legacy)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "linux.resources.pids.limit: the container has no such cgroup"
+    );
 }

@@ -22,6 +22,10 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("unified-files-are-written", unified_files_are_written),
     ("memory-limit-kills", memory_limit_kills),
     ("cpu-quota-throttles", cpu_quota_throttles),
+    ("updates-and-turns-back", updates_and_turns_back),
+    ("controllers-reach-nested-cgroups", controllers_reach_nested_cgroups),
+    ("device-programs-are-replaced", device_programs_are_replaced),
+    ("hands-over-to-a-user", hands_over_to_a_user),
     ("pids-limit-stops-forks", pids_limit_stops_forks),
     ("devices-are-denied", devices_are_denied),
     ("occupied-and-frozen-are-refused", occupied_and_frozen_are_refused),
@@ -228,6 +232,77 @@ fn cpu_quota_throttles(rig: &Rig) {
             .any(|line| line.starts_with("nr_throttled ") && line != "nr_throttled 0")
     });
     drop(shell);
+}
+
+/// An update raises both of two values that bound each other; one that fails leaves all as it was.
+fn updates_and_turns_back(rig: &Rig) {
+    for controller in ["memory", "pids", "cpu"] {
+        rig.require(controller);
+    }
+    let cgroup = rig.create(r#"{"memory": {"limit": 8388608, "swap": 8388608}, "pids": {"limit": 9}}"#);
+    let record = cgroup.record();
+    let update = |json: &str| {
+        let resources = serde_json::from_str(json).expect("resources");
+        let plan = Plan::compile_update(&resources, &record, &rig.layout).expect("plan");
+        plan.open().expect("open").update_limits()
+    };
+    let pids = rig.directory("pids").join("pids.max");
+    let file = if rig.mode == "v2" {
+        "memory.max"
+    } else {
+        "memory.limit_in_bytes"
+    };
+    let memory = rig.directory("memory").join(file);
+    update(r#"{"memory": {"limit": 16777216, "swap": 16777216}, "pids": {"limit": -1}}"#).expect("raise");
+    assert_eq!([read(&pids), read(&memory)], ["max", "16777216"]);
+    update(r#"{"memory": {"limit": 4194304, "swap": 4194304}, "pids": {"limit": 7}}"#).expect("lower");
+    assert_eq!([read(&pids), read(&memory)], ["7", "4194304"]);
+    let bad = r#"{"memory": {"limit": 16777216, "swap": 16777216}, "cpu": {"quota": 1, "period": 10000}}"#;
+    let error = update(bad).expect_err("a quota of 1 µs").to_string();
+    assert!(error.starts_with("linux.resources.cpu.quota: "), "{error}");
+    assert_eq!(read(&memory), "4194304");
+}
+
+/// hugetlb is the one v2 controller that a host with v1 has left: two levels down it must still be there.
+fn controllers_reach_nested_cgroups(rig: &Rig) {
+    let Some(unified) = rig.layout.unified().filter(|unified| unified.has("hugetlb")) else {
+        rig.skip("no controller on the v2 side")
+    };
+    let path = format!("{}/a/b", rig.top);
+    let json = r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 2097152}]}"#;
+    let resources = serde_json::from_str(json).expect("resources");
+    let plan = Plan::compile(Some(&resources), Some(&path), "unused", &rig.layout, false).expect("plan");
+    let cgroup = plan.create().expect("create");
+    cgroup.apply_limits().expect("limits");
+    assert_eq!(read(unified.mount.join(&path[1..]).join("hugetlb.2MB.max")), "2097152");
+}
+
+/// A cgroup that is used again gets the new rules in the place of the old ones, not beside them.
+fn device_programs_are_replaced(rig: &Rig) {
+    let node = PathBuf::from(format!("/tmp/nucleus-test-{}-kmsg", std::process::id()));
+    let script = format!("test -e {0} || mknod {0} c 1 11; exec 3>{0}", node.display());
+    let allow = r#"{"devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"}]}"#;
+    let mut results = Vec::new();
+    for json in ["{}", allow, "{}"] {
+        let cgroup = rig.create(json);
+        results.push(Shell::spawn(&cgroup, &script).wait());
+        cgroup.commit();
+    }
+    remove_file(node).expect("remove the node");
+    assert_eq!(results, [2, 0, 2]);
+}
+
+fn hands_over_to_a_user(rig: &Rig) {
+    use std::os::unix::fs::MetadataExt;
+    let cgroup = rig.create("{}");
+    cgroup.delegate(65534).expect("delegate");
+    let Some(unified) = rig.layout.unified() else { return };
+    let owner = |file: &str| {
+        let path = unified.mount.join(&rig.top[1..]).join(file);
+        std::fs::metadata(path).expect("stat").uid()
+    };
+    assert_eq!(["", "cgroup.procs", "cgroup.subtree_control"].map(owner), [65534; 3]);
+    assert_eq!(["cgroup.max.depth", "cgroup.freeze"].map(owner), [0; 2]);
 }
 
 fn pids_limit_stops_forks(rig: &Rig) {
