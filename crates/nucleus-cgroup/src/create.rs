@@ -16,7 +16,11 @@ use crate::join::Joiner;
 use crate::layout::Version;
 use crate::plan::{Directory, Plan};
 use crate::record::Record;
+use crate::remove::{remove_tree, rmdir};
 use crate::{cpuset, delegate};
+
+/// How often a parent may vanish under our hands before that is an error.
+const RACES: usize = 3;
 
 /// A container's cgroup, one directory in each hierarchy. Removes what it made when dropped, unless committed.
 #[derive(Debug)]
@@ -86,7 +90,7 @@ impl Cgroup {
         }
         let dir = Dir::open(&path).map_err(Error::file("open", &path))?;
         if directory.version == Version::V1 && directory.controllers.iter().any(|name| name == "cpuset") {
-            cpuset::inherit(&self.made[made..])?;
+            cpuset::inherit(&directory.mount, &path, &self.made[made..])?;
         }
         let new = self.made.len() > made;
         if directory.version == Version::V2 {
@@ -118,9 +122,9 @@ impl Cgroup {
     /// The v2 directory, for `CLONE_INTO_CGROUP`; `None` on a host without v2, and for a directory that was there
     /// before: that is joined through the [`Joiner`].
     ///
-    /// Linux 6.12 and later kill a child at its birth when it is cloned into a cgroup whose `cgroup.kill` was written
-    /// more often than that of the parent's cgroup (kernel/cgroup/cgroup.c compares the `kill_seq` of the one with
-    /// that of the other). A new directory starts with none.
+    /// Linux (seen on 6.18) kills a child at its birth when it is cloned into a cgroup whose `cgroup.kill` was written
+    /// another number of times than that of the parent's own cgroup: `cgroup_css_set_fork` notes the `kill_seq` of the
+    /// one and `cgroup_post_fork` compares it with that of the other. A new directory starts with none.
     pub fn unified_dir(&self) -> Option<BorrowedFd<'_>> {
         self.unified().filter(|_| self.unified_is_new).map(|dir| dir.fd.as_fd())
     }
@@ -130,11 +134,24 @@ impl Cgroup {
     /// # Errors
     /// When a `tasks` file (v1) or `cgroup.procs` (v2) cannot be opened.
     pub fn joiner(&self) -> Result<Joiner, Error> {
+        self.open_joiner(!self.unified_is_new)
+    }
+
+    /// What a process needs that was not cloned into [`Cgroup::unified_dir`] (Linux before 5.7, or a child that was
+    /// killed at birth): as [`Cgroup::joiner`], v2 included. Slow: v2's `cgroup.procs` waits for an RCU grace period.
+    ///
+    /// # Errors
+    /// As [`Cgroup::joiner`].
+    pub fn full_joiner(&self) -> Result<Joiner, Error> {
+        self.open_joiner(true)
+    }
+
+    fn open_joiner(&self, with_unified: bool) -> Result<Joiner, Error> {
         let members = self.plan.directories.iter().zip(&self.members);
         let v1 = members
             .filter(|(dir, _)| dir.version == Version::V1)
             .filter_map(|(_, member)| member.as_ref());
-        Joiner::open(v1, self.unified().filter(|_| !self.unified_is_new))
+        Joiner::open(v1, self.unified().filter(|_| with_unified))
     }
 
     /// What later verbs need to find the cgroup again. No paths when the container runs without one.
@@ -184,7 +201,14 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         // The directories that were made last go first, so that parents are empty when their turn comes.
         for path in self.made.drain(..).rev() {
-            if let Err(error) = crate::remove::remove_tree(&path) {
+            let ours = self.plan.directories.iter().any(|directory| directory.path == path);
+            let result = match rmdir(&path) {
+                Err(Errno::BUSY | Errno::NOTEMPTY) if ours => remove_tree(&path),
+                // A parent that we made, and that others have put their cgroups into by now.
+                Err(Errno::BUSY | Errno::NOTEMPTY) => Ok(()),
+                result => result.map_err(Error::file("remove cgroup", &path)),
+            };
+            if let Err(error) = result {
                 tracing::warn!("{error}");
             }
         }
@@ -197,26 +221,29 @@ pub(crate) fn is_permission(errno: Errno) -> bool {
 
 /// mkdir -p below `mount`, in one call where the parents exist. Records what it made.
 fn make_path(mount: &Path, path: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let mode = Mode::from_raw_mode(0o755);
-    match mkdirat(CWD, path, mode) {
+    let mut make = |path: &Path| match mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
         Ok(()) => {
             made.push(path.to_path_buf());
-            return Ok(());
+            Ok(())
         }
-        Err(Errno::EXIST) => return Ok(()),
-        Err(Errno::NOENT) => {}
-        Err(errno) => return Err(Error::file("make cgroup", path)(errno)),
-    }
-    let mut parents: Vec<&Path> = path.ancestors().take_while(|parent| *parent != mount).collect();
-    parents.reverse();
-    for parent in parents {
-        match mkdirat(CWD, parent, mode) {
-            Ok(()) => made.push(parent.to_path_buf()),
-            Err(Errno::EXIST) => {}
-            Err(errno) => return Err(Error::file("make cgroup", parent)(errno)),
+        Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    };
+    // Another runtime may take an empty parent away while we make what goes into it: then from the top again.
+    for _ in 0..RACES {
+        match make(path) {
+            Err(Errno::NOENT) => {}
+            result => return result.map_err(Error::file("make cgroup", path)),
+        }
+        let parents = path.ancestors().skip(1).take_while(|parent| *parent != mount);
+        for parent in parents.collect::<Vec<_>>().into_iter().rev() {
+            match make(parent) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::file("make cgroup", parent)(errno)),
+            }
         }
     }
-    Ok(())
+    make(path).map_err(Error::file("make cgroup", path))
 }
 
 /// A directory that was there before may be used when nothing lives in it and nothing in it would stand still: what

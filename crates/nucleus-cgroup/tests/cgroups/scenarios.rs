@@ -15,6 +15,8 @@ type Scenario = fn(&Rig);
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("joins-and-removes", joins_and_removes),
+    ("joins-later", joins_later),
+    ("a-bare-cpuset-can-be-joined", a_bare_cpuset_can_be_joined),
     ("undoes-on-drop", undoes_on_drop),
     ("limits-read-back", limits_read_back),
     ("other-resources-read-back", other_resources_read_back),
@@ -61,6 +63,45 @@ fn joins_and_removes(rig: &Rig) {
     record.remove().expect("remove again");
 }
 
+/// As exec does: by the record alone, into a sub-cgroup too.
+fn joins_later(rig: &Rig) {
+    let cgroup = rig.create("{}");
+    let record = cgroup.record();
+    for hierarchy in &rig.layout.hierarchies {
+        create_dir(hierarchy.mount.join(&rig.top[1..]).join("sub")).expect("make a sub-cgroup");
+    }
+    let sub = record.sub(Path::new("../sub"), None);
+    if let Some(path) = sub.paths.get("cpuset") {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            write(path.join(file), read(path.join("..").join(file))).expect("fill the cpuset");
+        }
+    }
+    for (record, end) in [(&record, rig.top.clone()), (&sub, format!("{}/sub", rig.top))] {
+        let shell = Shell::spawn_by(None, &record.full_joiner().expect("joiner"), "exec sleep 100");
+        let own = read(format!("/proc/{}/cgroup", shell.pid.as_raw_nonzero()));
+        assert_eq!(
+            own.lines().filter(|line| line.ends_with(&end)).count(),
+            rig.layout.hierarchies.len(),
+            "{own}"
+        );
+    }
+    // One hierarchy alone, as `exec --cgroup freezer:sub` asks for.
+    let only = record.sub(Path::new("sub"), Some("freezer"));
+    assert_eq!(
+        only.paths.values().filter(|path| path.ends_with("sub")).count(),
+        usize::from(rig.mode != "v2")
+    );
+}
+
+fn a_bare_cpuset_can_be_joined(rig: &Rig) {
+    rig.require("cpuset");
+    create_dir(rig.directory("cpuset")).expect("make a cgroup by hand");
+    let path = format!("{}/a", rig.top);
+    let plan = Plan::compile(None, Some(&path), "unused", &rig.layout, false).expect("plan");
+    let cgroup = plan.create().expect("create");
+    assert_eq!(Shell::spawn(&cgroup, "exit 0").wait(), 0);
+}
+
 /// What is not committed goes again, parents included; what was there before stays.
 fn undoes_on_drop(rig: &Rig) {
     let nested = |below: &str| {
@@ -72,6 +113,18 @@ fn undoes_on_drop(rig: &Rig) {
     };
     drop(nested("a/b"));
     assert!(rig.directories().iter().all(|path| !path.exists()));
+    // A parent that others use by now stays, and so does what is theirs.
+    let failing = nested("a/b");
+    let other = nested("a/other");
+    drop(failing);
+    assert!(
+        rig.directories()
+            .iter()
+            .all(|path| path.join("a/other").exists() && !path.join("a/b").exists())
+    );
+    drop(other);
+    assert!(rig.directories().iter().all(|path| path.join("a").exists()));
+    rig.clean();
     nested("a").commit();
     drop(nested("a/b"));
     assert!(
