@@ -1,4 +1,5 @@
-//! All scenarios, and those of making, joining and undoing. One function for each promise; see `main.rs` for how they are run.
+//! All scenarios, and those of making, joining and undoing. One function for each promise; see `main.rs` for how they
+//! are run.
 
 use std::fs::{create_dir, write};
 use std::os::unix::process::CommandExt;
