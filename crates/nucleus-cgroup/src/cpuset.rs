@@ -1,7 +1,7 @@
 //! v1's cpuset: a new cgroup has no CPUs and no memory nodes, and nothing can join it before it has.
 //!
-//! Called when directories are made. Every new level gets what its parent has; a level that was there before keeps
-//! what it has, as does one whose parent's `cgroup.clone_children` filled it.
+//! Called when directories are made. Every new level gets what its parent has. A level that was there before keeps
+//! what it has; one that has nothing, because somebody made it by hand, is treated like a new one.
 
 use std::path::{Path, PathBuf};
 
@@ -10,22 +10,43 @@ use crate::error::Error;
 
 const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 
-/// Gives each level of `made`, parents first, its parent's CPUs and memory nodes.
-pub(crate) fn inherit(made: &[PathBuf]) -> Result<(), Error> {
-    let Some(top) = made.first().and_then(|first| first.parent()) else {
-        return Ok(());
+/// Makes the cgroup at `path`, below the hierarchy at `mount`, one that can be joined. `made` are those of its levels
+/// that are new, parents first.
+pub(crate) fn inherit(mount: &Path, path: &Path, made: &[PathBuf]) -> Result<(), Error> {
+    let old = made.first().and_then(|first| first.parent()).unwrap_or(path);
+    let values = ensure(mount, old)?;
+    made.iter().try_for_each(|level| fill(&open(level)?, &values))
+}
+
+/// The values of a level that was there before, taken from above where it has none.
+fn ensure(mount: &Path, path: &Path) -> Result<[String; 2], Error> {
+    let dir = open(path)?;
+    let read = |file: &str| {
+        dir.read(file)
+            .map(|text| text.trim().to_owned())
+            .map_err(Error::file("read", dir.file(file)))
     };
-    let open = |path: &Path| Dir::open(path).map_err(Error::file("open", path));
-    let parent = open(top)?;
-    let read = |file: &str| parent.read(file).map_err(Error::file("read", parent.file(file)));
-    let values = [read(FILES[0])?, read(FILES[1])?];
-    for level in made {
-        let dir = open(level)?;
-        for (file, value) in FILES.iter().zip(&values) {
-            // One write(2) of an empty value is no write at all: the parent has nothing to give.
-            dir.write(file, value.trim())
-                .map_err(Error::file("write to", dir.file(file)))?;
+    let own = [read(FILES[0])?, read(FILES[1])?];
+    match path.parent() {
+        Some(parent) if path != mount && own.iter().any(String::is_empty) => {
+            let mut values = ensure(mount, parent)?;
+            for (value, own) in values.iter_mut().zip(own) {
+                if !own.is_empty() {
+                    *value = own;
+                }
+            }
+            fill(&dir, &values)?;
+            Ok(values)
         }
+        _ => Ok(own),
     }
-    Ok(())
+}
+
+fn fill(dir: &Dir, values: &[String; 2]) -> Result<(), Error> {
+    let mut pairs = FILES.iter().zip(values);
+    pairs.try_for_each(|(file, value)| dir.write(file, value).map_err(Error::file("write to", dir.file(file))))
+}
+
+fn open(path: &Path) -> Result<Dir, Error> {
+    Dir::open(path).map_err(Error::file("open", path))
 }

@@ -1,4 +1,4 @@
-//! Executing a [`Plan`]: make the directories, apply the limits, hand out the means to join.
+//! Executing a [`Plan`], first half: make the directories, hand out the means to join.
 //!
 //! Called by the host side. [`Plan::create`] only makes the directories, so that a child can be born into them while
 //! the caller goes on with [`Cgroup::apply_limits`]; the caller sees to it that the limits are in place before the
@@ -10,22 +10,26 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::io::Errno;
 
-use crate::dir::{Dir, write_value};
+use crate::dir::Dir;
 use crate::error::Error;
 use crate::join::Joiner;
 use crate::layout::Version;
-use crate::plan::{Devices, Directory, Plan, Write, WriteRule};
+use crate::plan::{Directory, Plan};
 use crate::record::Record;
+use crate::remove::{remove_tree, rmdir};
 use crate::{cpuset, delegate};
+
+/// How often a parent may vanish under our hands before that is an error.
+const RACES: usize = 3;
 
 /// A container's cgroup, one directory in each hierarchy. Removes what it made when dropped, unless committed.
 #[derive(Debug)]
 pub struct Cgroup {
-    plan: Plan,
+    pub(crate) plan: Plan,
     /// In the order of `plan.directories`; `None` where a rootless run goes without.
-    members: Vec<Option<Dir>>,
+    pub(crate) members: Vec<Option<Dir>>,
     /// The v2 directory is new, see [`Cgroup::unified_dir`].
-    unified_is_new: bool,
+    pub(crate) unified_is_new: bool,
     /// What was made, parents first.
     made: Vec<PathBuf>,
 }
@@ -49,12 +53,32 @@ impl Plan {
         }
         Ok(cgroup)
     }
+
+    /// Opens the directories of a plan that was compiled with [`Plan::compile_update`]. Nothing is made, and nothing
+    /// is removed when the result is dropped.
+    ///
+    /// # Errors
+    /// When a directory is gone.
+    pub fn open(self) -> Result<Cgroup, Error> {
+        let open = |directory: &Directory| {
+            let wanted = !directory.path.as_os_str().is_empty();
+            wanted
+                .then(|| Dir::open(&directory.path).map_err(Error::file("open", &directory.path)))
+                .transpose()
+        };
+        Ok(Cgroup {
+            members: self.directories.iter().map(open).collect::<Result<_, _>>()?,
+            made: Vec::new(),
+            unified_is_new: false,
+            plan: self,
+        })
+    }
 }
 
 impl Cgroup {
     fn make(&mut self, index: usize) -> Result<Option<Dir>, Error> {
         let directory = &self.plan.directories[index];
-        let path = directory.mount.join(&directory.relative);
+        let path = directory.path.clone();
         let made = self.made.len();
         match make_path(&directory.mount, &path, &mut self.made) {
             Ok(()) => {}
@@ -66,7 +90,7 @@ impl Cgroup {
         }
         let dir = Dir::open(&path).map_err(Error::file("open", &path))?;
         if directory.version == Version::V1 && directory.controllers.iter().any(|name| name == "cpuset") {
-            cpuset::inherit(&self.made[made..])?;
+            cpuset::inherit(&directory.mount, &path, &self.made[made..])?;
         }
         let new = self.made.len() > made;
         if directory.version == Version::V2 {
@@ -80,7 +104,7 @@ impl Cgroup {
     }
 
     /// The error for a directory that we may not make: for a limit's sake where there is one.
-    fn refused(&self, index: usize, path: PathBuf, errno: Errno) -> Error {
+    pub(crate) fn refused(&self, index: usize, path: PathBuf, errno: Errno) -> Error {
         match self.plan.writes.iter().find(|write| write.directory == index) {
             Some(write) => Error::NoCgroup {
                 field: write.field.clone(),
@@ -95,98 +119,12 @@ impl Cgroup {
         }
     }
 
-    /// Writes every limit and the device rules.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] with the JSON path, the file and the kernel's reason; [`Error::DeviceProgram`].
-    pub fn apply_limits(&self) -> Result<(), Error> {
-        let mut writes = self.plan.writes.iter();
-        while let Some(write) = writes.next() {
-            match self.write(write) {
-                Err(Error::Limit {
-                    errno: Errno::INVAL, ..
-                }) if write.rule == WriteRule::AfterNext => {
-                    if let Some(next) = writes.next() {
-                        self.write(next)?;
-                    }
-                    self.write(write)?;
-                }
-                result => result?,
-            }
-        }
-        match &self.plan.devices {
-            Some(devices) => self.apply_devices(devices),
-            None => Ok(()),
-        }
-    }
-
-    fn write(&self, write: &Write) -> Result<(), Error> {
-        let Some(dir) = &self.members[write.directory] else {
-            return Err(self.refused(
-                write.directory,
-                self.plan.directories[write.directory].mount.clone(),
-                Errno::ACCESS,
-            ));
-        };
-        match dir.write(&write.file, &write.value) {
-            Err(Errno::NOENT) if write.rule == WriteRule::MayLack => Ok(()),
-            Err(errno) => Err(Error::Limit {
-                field: write.field.clone(),
-                value: write.value.clone(),
-                path: dir.file(&write.file),
-                errno,
-                hint: hint(dir, write, errno),
-            }),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn apply_devices(&self, devices: &Devices) -> Result<(), Error> {
-        match devices {
-            Devices::V1(index, list) => {
-                let Some(dir) = &self.members[*index] else {
-                    return Ok(());
-                };
-                let open = |file: &str| dir.writer(file).map_err(Error::file("open", dir.file(file)));
-                let files = [
-                    ("devices.deny", open("devices.deny")?),
-                    ("devices.allow", open("devices.allow")?),
-                ];
-                for (allow, value) in list.writes() {
-                    let (file, fd) = &files[usize::from(allow)];
-                    write_value(fd, &value).map_err(|errno| Error::Limit {
-                        field: "linux.resources.devices".into(),
-                        path: dir.file(file),
-                        value,
-                        errno,
-                        hint: String::new(),
-                    })?;
-                }
-                Ok(())
-            }
-            Devices::V2(index, program) => {
-                let Some(dir) = &self.members[*index] else {
-                    return Ok(());
-                };
-                let failed = |action: &'static str| {
-                    move |errno| Error::DeviceProgram {
-                        action,
-                        path: dir.path.clone(),
-                        errno,
-                    }
-                };
-                let program = nucleus_sys::bpf::load_device_program(program).map_err(failed("load"))?;
-                nucleus_sys::bpf::attach_device_program(&dir.fd, &program, None).map_err(failed("attach"))
-            }
-        }
-    }
-
     /// The v2 directory, for `CLONE_INTO_CGROUP`; `None` on a host without v2, and for a directory that was there
     /// before: that is joined through the [`Joiner`].
     ///
-    /// Linux 6.12 and later kill a child at its birth when it is cloned into a cgroup whose `cgroup.kill` was written
-    /// more often than that of the parent's cgroup (kernel/cgroup/cgroup.c compares the `kill_seq` of the one with
-    /// that of the other). A new directory starts with none.
+    /// Linux (seen on 6.18) kills a child at its birth when it is cloned into a cgroup whose `cgroup.kill` was written
+    /// another number of times than that of the parent's own cgroup: `cgroup_css_set_fork` notes the `kill_seq` of the
+    /// one and `cgroup_post_fork` compares it with that of the other. A new directory starts with none.
     pub fn unified_dir(&self) -> Option<BorrowedFd<'_>> {
         self.unified().filter(|_| self.unified_is_new).map(|dir| dir.fd.as_fd())
     }
@@ -196,17 +134,39 @@ impl Cgroup {
     /// # Errors
     /// When a `tasks` file (v1) or `cgroup.procs` (v2) cannot be opened.
     pub fn joiner(&self) -> Result<Joiner, Error> {
+        self.open_joiner(!self.unified_is_new)
+    }
+
+    /// What a process needs that was not cloned into [`Cgroup::unified_dir`] (Linux before 5.7, or a child that was
+    /// killed at birth): as [`Cgroup::joiner`], v2 included. Slow: v2's `cgroup.procs` waits for an RCU grace period.
+    ///
+    /// # Errors
+    /// As [`Cgroup::joiner`].
+    pub fn full_joiner(&self) -> Result<Joiner, Error> {
+        self.open_joiner(true)
+    }
+
+    fn open_joiner(&self, with_unified: bool) -> Result<Joiner, Error> {
         let members = self.plan.directories.iter().zip(&self.members);
         let v1 = members
             .filter(|(dir, _)| dir.version == Version::V1)
             .filter_map(|(_, member)| member.as_ref());
-        Joiner::open(v1, self.unified().filter(|_| !self.unified_is_new))
+        Joiner::open(v1, self.unified().filter(|_| with_unified))
     }
 
     /// What later verbs need to find the cgroup again. No paths when the container runs without one.
     pub fn record(&self) -> Record {
         let pairs = self.plan.directories.iter().zip(&self.members);
         Record::of(pairs.filter_map(|(directory, member)| Some((directory, member.as_ref()?.path.clone()))))
+    }
+
+    /// Hands the v2 directory to a user of the host, so that the container, whose root that user is, can make and use
+    /// sub-cgroups; the limits stay out of reach (cgroup-v2.rst, "Delegation"). Nothing on a host without v2.
+    ///
+    /// # Errors
+    /// When one of the files cannot be chowned.
+    pub fn delegate(&self, uid: u32) -> Result<(), Error> {
+        self.unified().map_or(Ok(()), |dir| delegate::chown(dir, uid))
     }
 
     /// Keeps what was made: from now on the state file's [`Record`] answers for it.
@@ -226,25 +186,18 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         // The directories that were made last go first, so that parents are empty when their turn comes.
         for path in self.made.drain(..).rev() {
-            if let Err(error) = crate::remove::remove_tree(&path) {
+            let ours = self.plan.directories.iter().any(|directory| directory.path == path);
+            let result = match rmdir(&path) {
+                Err(Errno::BUSY | Errno::NOTEMPTY) if ours => remove_tree(&path),
+                // A parent that we made, and that others have put their cgroups into by now.
+                Err(Errno::BUSY | Errno::NOTEMPTY) => Ok(()),
+                result => result.map_err(Error::file("remove cgroup", &path)),
+            };
+            if let Err(error) = result {
                 tracing::warn!("{error}");
             }
         }
     }
-}
-
-/// More to say about a refused value: what is in use.
-fn hint(dir: &Dir, write: &Write, errno: Errno) -> String {
-    if errno != Errno::BUSY || !write.file.starts_with("memory.") {
-        return String::new();
-    }
-    let read = |file: &str| {
-        dir.read(file)
-            .map(|text| text.trim().to_owned())
-            .unwrap_or("unknown".to_owned())
-    };
-    let (usage, peak) = (read("memory.usage_in_bytes"), read("memory.max_usage_in_bytes"));
-    format!(" (current usage: {usage}, peak usage: {peak})")
 }
 
 pub(crate) fn is_permission(errno: Errno) -> bool {
@@ -253,26 +206,29 @@ pub(crate) fn is_permission(errno: Errno) -> bool {
 
 /// mkdir -p below `mount`, in one call where the parents exist. Records what it made.
 fn make_path(mount: &Path, path: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let mode = Mode::from_raw_mode(0o755);
-    match mkdirat(CWD, path, mode) {
+    let mut make = |path: &Path| match mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
         Ok(()) => {
             made.push(path.to_path_buf());
-            return Ok(());
+            Ok(())
         }
-        Err(Errno::EXIST) => return Ok(()),
-        Err(Errno::NOENT) => {}
-        Err(errno) => return Err(Error::file("make cgroup", path)(errno)),
-    }
-    let mut parents: Vec<&Path> = path.ancestors().take_while(|parent| *parent != mount).collect();
-    parents.reverse();
-    for parent in parents {
-        match mkdirat(CWD, parent, mode) {
-            Ok(()) => made.push(parent.to_path_buf()),
-            Err(Errno::EXIST) => {}
-            Err(errno) => return Err(Error::file("make cgroup", parent)(errno)),
+        Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    };
+    // Another runtime may take an empty parent away while we make what goes into it: then from the top again.
+    for _ in 0..RACES {
+        match make(path) {
+            Err(Errno::NOENT) => {}
+            result => return result.map_err(Error::file("make cgroup", path)),
+        }
+        let parents = path.ancestors().skip(1).take_while(|parent| *parent != mount);
+        for parent in parents.collect::<Vec<_>>().into_iter().rev() {
+            match make(parent) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::file("make cgroup", parent)(errno)),
+            }
         }
     }
-    Ok(())
+    make(path).map_err(Error::file("make cgroup", path))
 }
 
 /// A directory that was there before may be used when nothing lives in it and nothing in it would stand still: what

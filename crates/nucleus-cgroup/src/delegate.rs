@@ -1,9 +1,15 @@
 //! v2: controllers reach a cgroup only when every ancestor hands them down through `cgroup.subtree_control`.
 //!
 //! Called when the v2 directory is made. All controllers that the hierarchy has are handed down, because engines read
-//! statistics also of containers without limits; only one that a limit needs is an error when it cannot be.
+//! statistics also of containers without limits; only one that a limit needs is an error when it cannot be. The other
+//! way to delegate, handing the directory itself to a user, is here too.
 
-use crate::dir::Dir;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Uid, chownat};
+use rustix::io::Errno;
+
+use crate::dir::{Dir, read_path};
 use crate::error::Error;
 use crate::plan::Directory;
 
@@ -12,8 +18,8 @@ pub(crate) fn enable(directory: &Directory) -> Result<(), Error> {
     if directory.controllers.is_empty() {
         return Ok(());
     }
-    let path = directory.mount.join(&directory.relative);
-    let mut levels: Vec<_> = path
+    let mut levels: Vec<_> = directory
+        .path
         .ancestors()
         .skip(1)
         .take_while(|level| level.starts_with(&directory.mount))
@@ -41,7 +47,7 @@ pub(crate) fn enable(directory: &Directory) -> Result<(), Error> {
             let Err(errno) = dir.write(file, &format!("+{name}")) else {
                 continue;
             };
-            if let Some((_, field)) = directory.needed.iter().find(|(needed, _)| *needed == name) {
+            if let Some((_, field)) = directory.needed.iter().find(|(needed, _)| needed == name) {
                 return Err(Error::Limit {
                     field: field.clone(),
                     value: format!("+{name}"),
@@ -55,6 +61,23 @@ pub(crate) fn enable(directory: &Directory) -> Result<(), Error> {
                 level.display(),
                 crate::error::reason(errno)
             );
+        }
+    }
+    Ok(())
+}
+
+/// Gives a v2 directory, and the files in it that /sys/kernel/cgroup/delegate lists, to a user.
+pub(crate) fn chown(dir: &Dir, uid: u32) -> Result<(), Error> {
+    let owner = Some(Uid::from_raw(uid));
+    chownat(&dir.fd, "", owner, None, AtFlags::EMPTY_PATH).map_err(Error::file("chown", &dir.path))?;
+    let list = read_path(Path::new("/sys/kernel/cgroup/delegate"));
+    // Linux before 4.15 has no list.
+    let list = list.unwrap_or("cgroup.procs cgroup.subtree_control cgroup.threads".to_owned());
+    for file in list.split_whitespace() {
+        match chownat(&dir.fd, file, owner, None, AtFlags::SYMLINK_NOFOLLOW) {
+            // The list has files of all controllers, also of those that are not enabled.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(Error::file("chown", dir.file(file))(errno)),
         }
     }
     Ok(())

@@ -94,3 +94,12 @@ fn outside_of_the_cgroup_namespace_nothing_climbs() {
     });
     assert_eq!(layout.unified().unwrap().own, Path::new("elsewhere"));
 }
+
+proptest::proptest! {
+    /// Names of mounts and cgroups are chosen by others.
+    #[test]
+    fn any_text_is_read(mountinfo in "([0-9 :/,-]|cgroup|pids|\\\\|/sys/fs/cgroup/| - |\n){0,40}", own in "([0-9:/,]|pids|name=|\n){0,20}") {
+        let layout = Layout::parse(&Facts { own: &own, mountinfo: &mountinfo, ..Facts::default() });
+        proptest::prop_assert!(layout.hierarchies.iter().all(|hierarchy| hierarchy.mount.starts_with(ROOT)));
+    }
+}

@@ -3,9 +3,28 @@
 //! [`Layout::probe`] says what the host has, [`Plan::compile`] turns `linux.resources` into directories and writes
 //! without touching the kernel, [`Plan::create`] makes them, [`Cgroup`] hands out what a process needs to join, and a
 //! [`Record`] finds it all again for the verbs that come later. Knows nothing of containers but an id.
+//!
+//! ```no_run
+//! use nucleus_cgroup::{Layout, Plan};
+//!
+//! # fn run(resources: &oci_spec::runtime::LinuxResources) -> Result<(), Box<dyn std::error::Error>> {
+//! let layout = Layout::probe()?;
+//! let cgroup = Plan::compile(Some(resources), Some("/engine/box"), "box", &layout, false)?.create()?;
+//! let (unified, joiner) = (cgroup.unified_dir(), cgroup.joiner()?);
+//! // clone3 into `unified` here; the child calls joiner.join_self() before it unshares its cgroup namespace.
+//! # let _ = unified;
+//! cgroup.apply_limits()?;
+//! let record = cgroup.record();
+//! cgroup.commit();
+//! // Later, perhaps in another process, with what the state file kept:
+//! record.kill_all(rustix::process::Signal::KILL)?;
+//! record.remove()?;
+//! # drop(joiner); Ok(()) }
+//! ```
 
 #![forbid(unsafe_code)]
 
+mod apply;
 mod cpuset;
 mod create;
 mod delegate;

@@ -88,6 +88,17 @@ mod tests {
         assert_eq!(place(Some("a/..")), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn nothing_climbs_out(path in "[a./]{0,12}", own in "[a./]{0,8}", beside in proptest::bool::ANY) {
+            if let Some(place) = Place::parse(Some(&path), "box") {
+                let below = place.below(Path::new(&own), beside);
+                proptest::prop_assert!(!below.as_os_str().is_empty());
+                proptest::prop_assert!(below.components().all(|part| matches!(part, Component::Normal(_))));
+            }
+        }
+    }
+
     #[test]
     fn beside_on_pure_v2() {
         let place = Place::parse(None, "box").unwrap();

@@ -103,9 +103,22 @@ impl Record {
     /// # Errors
     /// When one of the directories is gone or no cgroup.
     pub fn joiner(&self) -> Result<Joiner, Error> {
+        self.open_joiner(false)
+    }
+
+    /// As [`Record::joiner`], v2 included: see [`Cgroup::full_joiner`](crate::Cgroup::full_joiner).
+    ///
+    /// # Errors
+    /// As [`Record::joiner`].
+    pub fn full_joiner(&self) -> Result<Joiner, Error> {
+        self.open_joiner(true)
+    }
+
+    fn open_joiner(&self, with_unified: bool) -> Result<Joiner, Error> {
         let v1 = self.distinct().into_iter().filter(|path| Some(*path) != self.unified());
         let dirs = v1.map(open).collect::<Result<Vec<Dir>, _>>()?;
-        Joiner::open(dirs.iter(), None)
+        let unified = self.unified().filter(|_| with_unified).map(open).transpose()?;
+        Joiner::open(dirs.iter(), unified.as_ref())
     }
 
     /// The record of the sub-cgroup at `below` (relative, cleaned as a rooted path), for `exec --cgroup`. With

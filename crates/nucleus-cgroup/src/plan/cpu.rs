@@ -10,13 +10,14 @@ use crate::layout::Version;
 
 const SHARES: &str = "linux.resources.cpu.shares";
 const QUOTA: &str = "linux.resources.cpu.quota";
+const BURST: &str = "linux.resources.cpu.burst";
+const IDLE: &str = "linux.resources.cpu.idle";
 const PERIOD: &str = "linux.resources.cpu.period";
 
 /// `MIN_SHARES` and `MAX_SHARES` of the kernel's scheduler.
 const SHARES_RANGE: std::ops::RangeInclusive<u64> = 2..=262_144;
 
 pub(crate) fn compile(out: &mut Compiler<'_>, cpu: &LinuxCpu) -> Result<(), PlanError> {
-    refuse_unsupported(cpu)?;
     if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
         let target = out.target("cpu", SHARES)?;
         match target.version {
@@ -29,34 +30,123 @@ pub(crate) fn compile(out: &mut Compiler<'_>, cpu: &LinuxCpu) -> Result<(), Plan
             Version::V2 => out.write(target, "cpu.weight", weight(shares), SHARES, WriteRule::Strict),
         }
     }
-    bandwidth(out, cpu)
+    idle(out, cpu)?;
+    bandwidth(out, cpu)?;
+    realtime(out, cpu)?;
+    cpuset(out, cpu)
+}
+
+/// `cpu.idle` (SCHED_IDLE for the whole group, Linux 5.15). The kernel refuses a weight for a group that is idle, so
+/// that 1 is written after the shares; 0 is what every group starts with.
+fn idle(out: &mut Compiler<'_>, cpu: &LinuxCpu) -> Result<(), PlanError> {
+    match cpu.idle() {
+        None => {}
+        Some(0) if !out.has("cpu") => {}
+        Some(value @ (0 | 1)) => {
+            let target = out.target("cpu", IDLE)?;
+            let rule = if value == 0 {
+                WriteRule::MayLack
+            } else {
+                WriteRule::Strict
+            };
+            out.write(target, "cpu.idle", value, IDLE, rule);
+        }
+        Some(_) => return Err(PlanError::new(IDLE, "must be 0 or 1")),
+    }
+    Ok(())
+}
+
+/// Realtime bandwidth is v1's alone. The files exist with `CONFIG_RT_GROUP_SCHED`.
+fn realtime(out: &mut Compiler<'_>, cpu: &LinuxCpu) -> Result<(), PlanError> {
+    let period = cpu
+        .realtime_period()
+        .filter(|period| *period != 0)
+        .map(|period| period.to_string());
+    let runtime = cpu
+        .realtime_runtime()
+        .filter(|runtime| *runtime != 0)
+        .map(|runtime| runtime.to_string());
+    let paired = if runtime.is_some() {
+        WriteRule::AfterNext
+    } else {
+        WriteRule::Strict
+    };
+    let writes = [
+        (period, "cpu.rt_period_us", "linux.resources.cpu.realtimePeriod", paired),
+        (
+            runtime,
+            "cpu.rt_runtime_us",
+            "linux.resources.cpu.realtimeRuntime",
+            WriteRule::Strict,
+        ),
+    ];
+    for (value, file, field, rule) in writes {
+        let Some(value) = value else { continue };
+        let target = out.target("cpu", field)?;
+        if target.version == Version::V2 {
+            return Err(PlanError::new(field, "does not exist on cgroup v2"));
+        }
+        out.write(target, file, value, field, rule);
+    }
+    Ok(())
+}
+
+/// Which CPUs and memory nodes; the list goes to the kernel as it is (cgroup-v1/cpusets.rst, cgroup-v2.rst "Cpuset").
+fn cpuset(out: &mut Compiler<'_>, cpu: &LinuxCpu) -> Result<(), PlanError> {
+    let lists = [
+        (cpu.cpus(), "cpuset.cpus", "linux.resources.cpu.cpus"),
+        (cpu.mems(), "cpuset.mems", "linux.resources.cpu.mems"),
+    ];
+    for (list, file, field) in lists {
+        let Some(list) = list.as_ref().filter(|list| !list.is_empty()) else {
+            continue;
+        };
+        if !list
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b",-:/ ".contains(&byte))
+        {
+            return Err(PlanError::new(field, format!("{list:?} is not a list like 0-3,7")));
+        }
+        let target = out.target("cpuset", field)?;
+        out.write(target, file, list, field, WriteRule::Strict);
+    }
+    Ok(())
 }
 
 fn bandwidth(out: &mut Compiler<'_>, cpu: &LinuxCpu) -> Result<(), PlanError> {
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let period = cpu.period().filter(|period| *period != 0);
-    let field = match (quota, period) {
-        (Some(_), _) => QUOTA,
-        (None, Some(_)) => PERIOD,
-        (None, None) => return Ok(()),
-    };
-    let target = out.target("cpu", field)?;
-    match target.version {
-        Version::V1 => {
-            // A new cgroup has no quota, so that any period goes; an update may need the other order.
+    let burst = cpu.burst().filter(|burst| *burst != 0);
+    // The kernel wants burst <= quota, and quota / period below the parent's, at all times. A new cgroup has neither
+    // quota nor burst, so that this order works; an update may need another one.
+    let before = |other: bool| if other { WriteRule::AfterNext } else { WriteRule::Strict };
+    if let Some(field) = quota.map(|_| QUOTA).or(period.map(|_| PERIOD)) {
+        let target = out.target("cpu", field)?;
+        if target.version == Version::V2 {
+            out.write(target, "cpu.max", max(quota, period), field, before(burst.is_some()));
+        } else {
             if let Some(period) = period {
-                let rule = if quota.is_some() {
-                    WriteRule::AfterNext
-                } else {
-                    WriteRule::Strict
-                };
-                out.write(target, "cpu.cfs_period_us", period, PERIOD, rule);
+                out.write(target, "cpu.cfs_period_us", period, PERIOD, before(quota.is_some()));
             }
             if let Some(quota) = quota {
-                out.write(target, "cpu.cfs_quota_us", quota.max(-1), QUOTA, WriteRule::Strict);
+                out.write(
+                    target,
+                    "cpu.cfs_quota_us",
+                    quota.max(-1),
+                    QUOTA,
+                    before(burst.is_some()),
+                );
             }
         }
-        Version::V2 => out.write(target, "cpu.max", max(quota, period), field, WriteRule::Strict),
+    }
+    if let Some(burst) = burst {
+        let target = out.target("cpu", BURST)?;
+        let file = if target.version == Version::V2 {
+            "cpu.max.burst"
+        } else {
+            "cpu.cfs_burst_us"
+        };
+        out.write(target, file, burst, BURST, WriteRule::Strict);
     }
     Ok(())
 }
@@ -86,33 +176,6 @@ fn weight(shares: u64) -> u64 {
     let log = (shares as f64).log2();
     let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
     10_f64.powf(exponent).ceil() as u64
-}
-
-fn refuse_unsupported(cpu: &LinuxCpu) -> Result<(), PlanError> {
-    let fields = [
-        (cpu.burst().unwrap_or(0) != 0, "linux.resources.cpu.burst"),
-        (cpu.idle().unwrap_or(0) != 0, "linux.resources.cpu.idle"),
-        (
-            cpu.realtime_runtime().unwrap_or(0) != 0,
-            "linux.resources.cpu.realtimeRuntime",
-        ),
-        (
-            cpu.realtime_period().unwrap_or(0) != 0,
-            "linux.resources.cpu.realtimePeriod",
-        ),
-        (
-            cpu.cpus().as_ref().is_some_and(|list| !list.is_empty()),
-            "linux.resources.cpu.cpus",
-        ),
-        (
-            cpu.mems().as_ref().is_some_and(|list| !list.is_empty()),
-            "linux.resources.cpu.mems",
-        ),
-    ];
-    match fields.iter().find(|(given, _)| *given) {
-        Some((_, field)) => Err(PlanError::new(*field, "is not supported yet")),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@
 
 use oci_spec::runtime::LinuxMemory;
 
-use super::{Compiler, Target, WriteRule, limit};
+use super::{Compiler, MemoryCheck, Target, WriteRule, limit};
 use crate::error::PlanError;
 use crate::layout::Version;
 
 const LIMIT: &str = "linux.resources.memory.limit";
 const SWAP: &str = "linux.resources.memory.swap";
+const SWAPPINESS: &str = "linux.resources.memory.swappiness";
+const OOM: &str = "linux.resources.memory.disableOOMKiller";
 const RESERVATION: &str = "linux.resources.memory.reservation";
 
 pub(crate) fn compile(out: &mut Compiler<'_>, memory: &LinuxMemory) -> Result<(), PlanError> {
@@ -20,7 +22,7 @@ pub(crate) fn compile(out: &mut Compiler<'_>, memory: &LinuxMemory) -> Result<()
         (given(memory.swap()), SWAP),
         (given(memory.reservation()), RESERVATION),
     ];
-    refuse_unsupported(memory)?;
+    knobs(out, memory)?;
     let Some((_, field)) = fields.iter().find(|(value, _)| value.is_some()) else {
         return Ok(());
     };
@@ -34,6 +36,15 @@ pub(crate) fn compile(out: &mut Compiler<'_>, memory: &LinuxMemory) -> Result<()
     match target.version {
         Version::V1 => v1(out, target, limit, swap),
         Version::V2 => v2(out, target, limit, swap)?,
+    }
+    let bytes = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
+    // v1's kernel refuses a limit below the usage by itself.
+    if memory.check_before_update() == Some(true) && target.version == Version::V2 {
+        out.plan.memory_check = Some(MemoryCheck {
+            directory: target.directory,
+            limit: bytes(limit),
+            swap: bytes(swap),
+        });
     }
     if let Some(value) = given(memory.reservation()) {
         match target.version {
@@ -108,16 +119,35 @@ fn swap_v2(memory: Option<i64>, swap: Option<i64>) -> Result<Option<i64>, PlanEr
     }
 }
 
-fn refuse_unsupported(memory: &LinuxMemory) -> Result<(), PlanError> {
-    let refuse = |field: &'static str| Err(PlanError::new(field, "is not supported yet"));
-    if memory.swappiness().is_some() {
-        return refuse("linux.resources.memory.swappiness");
+/// What is no limit: v1's alone, and merely said where it does not exist, as runc leaves it out silently.
+/// `useHierarchy` is not looked at: since Linux 5.11 there is nothing else.
+fn knobs(out: &mut Compiler<'_>, memory: &LinuxMemory) -> Result<(), PlanError> {
+    if memory.kernel().unwrap_or(0) != 0 {
+        out.ignored(
+            "linux.resources.memory.kernel",
+            "Linux 5.16 and later have no limit for kernel memory alone",
+        );
     }
-    if memory.disable_oom_killer() == Some(true) {
-        return refuse("linux.resources.memory.disableOOMKiller");
+    if memory.kernel_tcp().unwrap_or(0) != 0 {
+        out.ignored("linux.resources.memory.kernelTCP", "TCP buffers count as memory");
     }
-    if memory.check_before_update() == Some(true) {
-        return refuse("linux.resources.memory.checkBeforeUpdate");
+    // -1 as an unsigned number is what clients of old pass for "no opinion".
+    let swappiness = memory.swappiness().filter(|value| *value != u64::MAX);
+    if swappiness.is_some_and(|value| value > 100) {
+        return Err(PlanError::new(SWAPPINESS, "must be between 0 and 100"));
+    }
+    let oom = memory.disable_oom_killer().filter(|disable| *disable).map(|_| 1);
+    let writes = [
+        (swappiness, "memory.swappiness", SWAPPINESS),
+        (oom, "memory.oom_control", OOM),
+    ];
+    for (value, file, field) in writes {
+        let Some(value) = value else { continue };
+        let target = out.target("memory", field)?;
+        match target.version {
+            Version::V1 => out.write(target, file, value, field, WriteRule::Strict),
+            Version::V2 => out.ignored(field, "cgroup v2 has no such file"),
+        }
     }
     Ok(())
 }

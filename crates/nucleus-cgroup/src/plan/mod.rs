@@ -6,8 +6,10 @@
 //! them to say so.
 
 mod cpu;
+mod io;
 mod memory;
-mod pids;
+mod others;
+mod unified;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use crate::devices::{Rules, V1List};
 use crate::error::PlanError;
 use crate::layout::{Hierarchy, Layout, Mode, Version};
 use crate::path::Place;
+use crate::record::Record;
 
 /// What to make and what to write for one container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,11 +31,14 @@ pub struct Plan {
     pub(crate) directories: Vec<Directory>,
     /// The values, in the order in which the kernel wants them.
     pub(crate) writes: Vec<Write>,
+    /// v2: refuse the memory limits when they are below what is in use (`memory.checkBeforeUpdate`).
+    pub(crate) memory_check: Option<MemoryCheck>,
     /// The device rules; `None` where they cannot be applied (rootless, no cgroups).
     pub(crate) devices: Option<Devices>,
     /// Missing permission to make a directory that carries no limit means "run without it": rootless, and config.json
     /// does not insist on a place.
     pub(crate) optional: bool,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// One directory to make.
@@ -40,12 +46,12 @@ pub struct Plan {
 pub(crate) struct Directory {
     pub(crate) version: Version,
     pub(crate) mount: PathBuf,
-    /// Below `mount`, never empty.
-    pub(crate) relative: PathBuf,
+    /// Below `mount`; empty when an update finds the container without a cgroup in this hierarchy.
+    pub(crate) path: PathBuf,
     /// The hierarchy's controllers (`name=…` for a named one).
     pub(crate) controllers: Vec<String>,
     /// The v2 controllers that a limit of this plan needs: they must get enabled down the path.
-    pub(crate) needed: Vec<(&'static str, Cow<'static, str>)>,
+    pub(crate) needed: Vec<(String, Cow<'static, str>)>,
 }
 
 /// One value to write.
@@ -69,6 +75,17 @@ pub(crate) enum WriteRule {
     MayLack,
     /// `EINVAL` means that the next write has to go first: two values that bound each other.
     AfterNext,
+    /// When the file is not there the next write takes its place: an older or newer name.
+    OrNext,
+}
+
+/// Limits in bytes that usage must stay below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemoryCheck {
+    pub(crate) directory: usize,
+    pub(crate) limit: Option<u64>,
+    /// Memory and swap together.
+    pub(crate) swap: Option<u64>,
 }
 
 /// Device rules in the form of the hierarchy that takes them.
@@ -98,27 +115,42 @@ impl Plan {
         let place = Place::parse(cgroups_path, id)
             .ok_or_else(|| PlanError::new("linux.cgroupsPath", "names the root of the hierarchy"))?;
         let beside = layout.mode == Mode::Unified;
-        let directories = layout
-            .hierarchies
-            .iter()
-            .map(|hierarchy| directory(hierarchy, &place, beside))
-            .collect();
-        let mut compiler = Compiler {
-            layout,
-            plan: Plan {
-                directories,
-                ..Plan::default()
-            },
-        };
-        if let Some(resources) = resources {
-            compiler.resources(resources)?;
-        }
-        let mut plan = compiler.plan;
+        let path = |hierarchy: &Hierarchy| hierarchy.mount.join(place.below(&hierarchy.own, beside));
+        let mut plan = Compiler::run(resources, layout, path)?;
         if !rootless {
             plan.devices = devices(resources, layout)?;
         }
         plan.optional = rootless && matches!(place, Place::Relative(_));
         Ok(plan)
+    }
+
+    /// Compiles new `linux.resources` for a container that runs. What is absent stays as it is; device rules do too,
+    /// as with runc, even when they are given.
+    ///
+    /// # Errors
+    /// As [`Plan::compile`]; a limit for a hierarchy in which the container has no cgroup.
+    pub fn compile_update(resources: &LinuxResources, record: &Record, layout: &Layout) -> Result<Plan, PlanError> {
+        let path = |hierarchy: &Hierarchy| {
+            let keys: &[String] = match hierarchy.version {
+                Version::V1 => &hierarchy.controllers,
+                Version::V2 => &["unified".to_owned()],
+            };
+            keys.iter()
+                .find_map(|key| record.paths.get(key))
+                .cloned()
+                .unwrap_or_default()
+        };
+        let plan = Compiler::run(Some(resources), layout, path)?;
+        let lacking = |write: &&Write| plan.directories[write.directory].path.as_os_str().is_empty();
+        match plan.writes.iter().find(lacking) {
+            Some(write) => Err(PlanError::new(write.field.clone(), "the container has no such cgroup")),
+            None => Ok(plan),
+        }
+    }
+
+    /// What config.json asks for and this host silently lacks, one line each, with the JSON path.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// True when the container can do without this directory.
@@ -132,11 +164,11 @@ impl Plan {
     }
 }
 
-fn directory(hierarchy: &Hierarchy, place: &Place, beside: bool) -> Directory {
+fn directory(hierarchy: &Hierarchy, path: PathBuf) -> Directory {
     Directory {
         version: hierarchy.version,
         mount: hierarchy.mount.clone(),
-        relative: place.below(&hierarchy.own, beside),
+        path,
         controllers: hierarchy.controllers.clone(),
         needed: Vec::new(),
     }
@@ -177,6 +209,27 @@ pub(crate) struct Target {
 }
 
 impl Compiler<'_> {
+    fn run(
+        resources: Option<&LinuxResources>,
+        layout: &Layout,
+        path: impl Fn(&Hierarchy) -> PathBuf,
+    ) -> Result<Plan, PlanError> {
+        let directories = layout
+            .hierarchies
+            .iter()
+            .map(|hierarchy| directory(hierarchy, path(hierarchy)))
+            .collect();
+        let plan = Plan {
+            directories,
+            ..Plan::default()
+        };
+        let mut compiler = Compiler { layout, plan };
+        if let Some(resources) = resources {
+            compiler.resources(resources)?;
+        }
+        Ok(compiler.plan)
+    }
+
     fn resources(&mut self, resources: &LinuxResources) -> Result<(), PlanError> {
         if let Some(memory) = resources.memory() {
             memory::compile(self, memory)?;
@@ -185,15 +238,39 @@ impl Compiler<'_> {
             cpu::compile(self, cpu)?;
         }
         if let Some(pids) = resources.pids() {
-            pids::compile(self, pids)?;
+            others::pids(self, pids)?;
         }
-        refuse_unsupported(resources)
+        if let Some(block_io) = resources.block_io() {
+            io::compile(self, block_io)?;
+        }
+        for (index, huge) in resources.hugepage_limits().iter().flatten().enumerate() {
+            others::hugepages(self, index, huge)?;
+        }
+        if let Some(network) = resources.network() {
+            others::network(self, network)?;
+        }
+        if let Some(rdma) = resources.rdma() {
+            others::rdma(self, rdma)?;
+        }
+        if let Some(files) = resources.unified() {
+            unified::compile(self, files)?;
+        }
+        Ok(())
+    }
+
+    /// Something that this host ignores and that is no limit: said, but no error.
+    fn ignored(&mut self, field: &str, why: &str) {
+        self.plan.warnings.push(format!("{field} is ignored: {why}"));
+    }
+
+    fn has(&self, controller: &str) -> bool {
+        self.layout.find(controller).is_some()
     }
 
     /// The hierarchy that carries `controller`, which `field` needs.
-    fn target(&mut self, controller: &'static str, field: impl Into<Cow<'static, str>>) -> Result<Target, PlanError> {
+    fn target(&mut self, controller: &str, field: impl Into<Cow<'static, str>>) -> Result<Target, PlanError> {
         let field = field.into();
-        let Some(index) = self
+        let Some(directory) = self
             .layout
             .hierarchies
             .iter()
@@ -204,15 +281,19 @@ impl Compiler<'_> {
                 format!("needs the {controller} controller, which this host lacks"),
             ));
         };
-        let directory = &mut self.plan.directories[index];
-        let known = directory.needed.iter().any(|(name, _)| *name == controller);
-        if directory.version == Version::V2 && !known {
-            directory.needed.push((controller, field));
+        let version = self.layout.hierarchies[directory].version;
+        if version == Version::V2 {
+            self.need(directory, controller, field);
         }
-        Ok(Target {
-            directory: index,
-            version: directory.version,
-        })
+        Ok(Target { directory, version })
+    }
+
+    /// Notes that a v2 controller must reach the container, and for which field's sake.
+    fn need(&mut self, directory: usize, controller: &str, field: impl Into<Cow<'static, str>>) {
+        let needed = &mut self.plan.directories[directory].needed;
+        if !needed.iter().any(|(name, _)| name == controller) {
+            needed.push((controller.to_owned(), field.into()));
+        }
     }
 
     fn write(
@@ -236,74 +317,6 @@ impl Compiler<'_> {
 /// v2's way to spell a limit: any negative value is "max".
 pub(crate) fn limit(value: i64) -> String {
     if value < 0 { "max".to_owned() } else { value.to_string() }
-}
-
-/// What a later version of this crate will apply must not be dropped silently by this one.
-fn refuse_unsupported(resources: &LinuxResources) -> Result<(), PlanError> {
-    let refuse = |field: &'static str| Err(PlanError::new(field, "is not supported yet"));
-    if let Some(io) = resources.block_io() {
-        if io.weight().unwrap_or(0) != 0 {
-            return refuse("linux.resources.blockIO.weight");
-        }
-        if io.leaf_weight().unwrap_or(0) != 0 {
-            return refuse("linux.resources.blockIO.leafWeight");
-        }
-        let throttles = [
-            (
-                io.throttle_read_bps_device(),
-                "linux.resources.blockIO.throttleReadBpsDevice",
-            ),
-            (
-                io.throttle_write_bps_device(),
-                "linux.resources.blockIO.throttleWriteBpsDevice",
-            ),
-            (
-                io.throttle_read_iops_device(),
-                "linux.resources.blockIO.throttleReadIOPSDevice",
-            ),
-            (
-                io.throttle_write_iops_device(),
-                "linux.resources.blockIO.throttleWriteIOPSDevice",
-            ),
-        ];
-        for (throttle, field) in throttles {
-            if throttle.as_ref().is_some_and(|list| !list.is_empty()) {
-                return refuse(field);
-            }
-        }
-        if io.weight_device().as_ref().is_some_and(|list| !list.is_empty()) {
-            return refuse("linux.resources.blockIO.weightDevice");
-        }
-    }
-    if resources
-        .hugepage_limits()
-        .as_ref()
-        .is_some_and(|list| !list.is_empty())
-    {
-        return refuse("linux.resources.hugepageLimits");
-    }
-    if resources
-        .network()
-        .as_ref()
-        .is_some_and(|network| network.class_id().unwrap_or(0) != 0)
-    {
-        return refuse("linux.resources.network.classID");
-    }
-    if resources
-        .network()
-        .as_ref()
-        .and_then(|network| network.priorities().as_ref())
-        .is_some_and(|l| !l.is_empty())
-    {
-        return refuse("linux.resources.network.priorities");
-    }
-    if resources.rdma().as_ref().is_some_and(|map| !map.is_empty()) {
-        return refuse("linux.resources.rdma");
-    }
-    if resources.unified().as_ref().is_some_and(|map| !map.is_empty()) {
-        return refuse("linux.resources.unified");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,12 +6,15 @@ use crate::layout::Facts;
 fn layout(mode: Mode) -> Layout {
     let v1 = "\
 31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+36 30 0:32 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset
+37 30 0:33 / /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio
+38 30 0:34 / /sys/fs/cgroup/net_cls,net_prio rw - cgroup cgroup rw,net_cls,net_prio
 32 30 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
 33 30 0:29 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
 34 30 0:30 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices
 35 30 0:31 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
 ";
-    let own = "5:name=systemd:/\n4:devices:/\n3:pids:/own\n2:memory:/\n1:cpu:/\n0::/user/session\n";
+    let own = "8:net_cls,net_prio:/\n7:blkio:/\n6:cpuset:/\n5:name=systemd:/\n4:devices:/\n3:pids:/own\n2:memory:/\n1:cpu:/\n0::/user/session\n";
     let facts = |v2_mount, v2_controllers, mountinfo| Facts {
         v2_mount,
         v2_controllers,
@@ -36,11 +39,7 @@ fn writes(mode: Mode, json: &str) -> Vec<String> {
     let plan = compile(mode, json).unwrap();
     let show = |write: &Write| {
         let directory = &plan.directories[write.directory];
-        format!(
-            "{}={}",
-            directory.mount.join(&directory.relative).join(&*write.file).display(),
-            write.value
-        )
+        format!("{}={}", directory.path.join(&*write.file).display(), write.value)
     };
     plan.writes.iter().map(show).collect()
 }
@@ -79,7 +78,11 @@ fn limits_on_v2() {
     ];
     assert_eq!(writes(Mode::Unified, LIMITS), expected);
     let plan = compile(Mode::Unified, LIMITS).unwrap();
-    let needed: Vec<&str> = plan.directories[0].needed.iter().map(|(name, _)| *name).collect();
+    let needed: Vec<&str> = plan.directories[0]
+        .needed
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     assert_eq!(needed, ["memory", "cpu", "pids"]);
 }
 
@@ -139,7 +142,7 @@ fn paths_by_hierarchy() {
         let plan = Plan::compile(None, path, "id", &layout(mode), false).unwrap();
         plan.directories
             .iter()
-            .map(|dir| dir.mount.join(&dir.relative).display().to_string())
+            .map(|dir| dir.path.display().to_string())
             .collect()
     };
     let hybrid = places(Mode::Hybrid, None);
@@ -157,7 +160,7 @@ fn paths_by_hierarchy() {
 fn devices_go_where_they_are_bounded() {
     assert!(matches!(
         compile(Mode::Hybrid, "{}").unwrap().devices,
-        Some(Devices::V1(3, _))
+        Some(Devices::V1(6, _))
     ));
     assert!(matches!(
         compile(Mode::Unified, "{}").unwrap().devices,
@@ -176,4 +179,182 @@ fn a_rootless_run_that_asks_for_something_insists_on_it() {
     assert!(!limited.can_lack(0));
     let placed = Plan::compile(None, Some("/a"), "id", &layout(Mode::Unified), true).unwrap();
     assert!(!placed.can_lack(0));
+}
+
+const ALL_ELSE: &str = r#"{
+    "memory": {"swappiness": 10, "disableOOMKiller": true, "kernel": 5, "kernelTCP": 5, "limit": 1, "checkBeforeUpdate": true},
+    "cpu": {"quota": 5000, "burst": 1000, "idle": 1, "cpus": "0-1", "mems": "0"},
+    "blockIO": {"weight": 500, "weightDevice": [{"major": 8, "minor": 0, "weight": 10}],
+        "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1024}],
+        "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 0}]},
+    "hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}"#;
+
+#[test]
+fn everything_else_on_hybrid() {
+    let expected = [
+        "memory/box/memory.swappiness=10",
+        "memory/box/memory.oom_control=1",
+        "memory/box/memory.limit_in_bytes=1",
+        "cpu/box/cpu.idle=1",
+        "cpu/box/cpu.cfs_quota_us=5000",
+        "cpu/box/cpu.cfs_burst_us=1000",
+        "cpuset/box/cpuset.cpus=0-1",
+        "cpuset/box/cpuset.mems=0",
+        "blkio/box/blkio.weight=500",
+        "blkio/box/blkio.bfq.weight=500",
+        "blkio/box/blkio.weight_device=8:0 10",
+        "blkio/box/blkio.bfq.weight_device=8:0 10",
+        "blkio/box/blkio.throttle.read_bps_device=8:0 1024",
+        "blkio/box/blkio.throttle.write_iops_device=8:0 0",
+        "unified/box/hugetlb.2MB.max=4194304",
+        "unified/box/hugetlb.2MB.rsvd.max=4194304",
+    ];
+    assert_eq!(
+        writes(Mode::Hybrid, ALL_ELSE),
+        expected.map(|line| format!("/sys/fs/cgroup/{line}"))
+    );
+    assert_eq!(compile(Mode::Hybrid, ALL_ELSE).unwrap().warnings().len(), 2);
+}
+
+#[test]
+fn everything_else_on_v2() {
+    let expected = [
+        "memory.max=1",
+        "cpu.idle=1",
+        "cpu.max=5000",
+        "cpu.max.burst=1000",
+        "cpuset.cpus=0-1",
+        "cpuset.mems=0",
+        "io.bfq.weight=500",
+        "io.weight=4950",
+        "io.bfq.weight=8:0 10",
+        "io.weight=8:0 1",
+        "io.max=8:0 rbps=1024",
+        "io.max=8:0 wiops=max",
+        "hugetlb.2MB.max=4194304",
+        "hugetlb.2MB.rsvd.max=4194304",
+    ];
+    assert_eq!(
+        writes(Mode::Unified, ALL_ELSE),
+        expected.map(|line| format!("/sys/fs/cgroup/box/{line}"))
+    );
+    let plan = compile(Mode::Unified, ALL_ELSE).unwrap();
+    assert_eq!(
+        plan.warnings()[2],
+        "linux.resources.memory.swappiness is ignored: cgroup v2 has no such file"
+    );
+    assert!(plan.memory_check.is_some());
+}
+
+#[test]
+fn network_rdma_and_unified() {
+    let network = r#"{"network": {"classID": 1048577, "priorities": [{"name": "eth0", "priority": 5}]}}"#;
+    let expected = ["net_cls.classid=1048577", "net_prio.ifpriomap=eth0 5"];
+    assert_eq!(
+        writes(Mode::Legacy, network),
+        expected.map(|line| format!("/sys/fs/cgroup/net_cls,net_prio/box/{line}"))
+    );
+    assert_eq!(
+        problem(Mode::Unified, network),
+        "linux.resources.network.classID: needs the net_cls controller, which this host lacks"
+    );
+    let rdma = r#"{"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}}}"#;
+    let expected = ["/sys/fs/cgroup/box/rdma.max=mlx5_1 hca_handle=3 hca_object=10000"];
+    assert_eq!(writes(Mode::Unified, rdma), expected);
+    let unified =
+        r#"{"unified": {"memory.high": "1000", "io.max": "8:0 rbps=1\n8:16 rbps=2", "cgroup.max.depth": "3"}}"#;
+    let expected = [
+        "cgroup.max.depth=3",
+        "io.max=8:0 rbps=1",
+        "io.max=8:16 rbps=2",
+        "memory.high=1000",
+    ];
+    assert_eq!(
+        writes(Mode::Unified, unified),
+        expected.map(|line| format!("/sys/fs/cgroup/box/{line}"))
+    );
+}
+
+#[test]
+fn more_bad_values_are_named() {
+    let cases = [
+        (
+            Mode::Legacy,
+            r#"{"unified": {"memory.high": "1"}}"#,
+            "[\"memory.high\"]: needs cgroup v2, which this host lacks",
+        ),
+        (
+            Mode::Hybrid,
+            r#"{"unified": {"memory.high": "1"}}"#,
+            "[\"memory.high\"]: the memory controller is not available on cgroup v2",
+        ),
+        (
+            Mode::Unified,
+            r#"{"unified": {"../x.y": "1"}}"#,
+            "[\"../x.y\"]: is not of the form CONTROLLER.FILE",
+        ),
+        (
+            Mode::Unified,
+            r#"{"cpu": {"realtimeRuntime": 5}}"#,
+            ".cpu.realtimeRuntime: does not exist on cgroup v2",
+        ),
+        (
+            Mode::Unified,
+            r#"{"cpu": {"cpus": "all"}}"#,
+            ".cpu.cpus: \"all\" is not a list like 0-3,7",
+        ),
+        (Mode::Unified, r#"{"cpu": {"idle": 2}}"#, ".cpu.idle: must be 0 or 1"),
+        (
+            Mode::Unified,
+            r#"{"blockIO": {"weight": 5}}"#,
+            ".blockIO.weight: must be between 10 and 1000",
+        ),
+        (
+            Mode::Unified,
+            r#"{"blockIO": {"leafWeight": 50}}"#,
+            ".blockIO.leafWeight: does not exist on cgroup v2",
+        ),
+        (
+            Mode::Unified,
+            r#"{"rdma": {"x": {}}}"#,
+            ".rdma.x: needs hcaHandles or hcaObjects",
+        ),
+        (
+            Mode::Legacy,
+            r#"{"memory": {"swappiness": 101}}"#,
+            ".memory.swappiness: must be between 0 and 100",
+        ),
+        (
+            Mode::Hybrid,
+            r#"{"hugepageLimits": [{"pageSize": "2M", "limit": 1}]}"#,
+            ".hugepageLimits[0].pageSize: \"2M\" is not like 64KB, 2MB or 1GB",
+        ),
+    ];
+    for (mode, json, expected) in cases {
+        let text = problem(mode, json);
+        let own = text
+            .strip_prefix("linux.resources")
+            .and_then(|rest| rest.strip_prefix(".unified").or(Some(rest)));
+        assert_eq!(own, Some(expected));
+    }
+}
+
+#[test]
+fn updates_go_where_the_record_says() {
+    let resources: LinuxResources = serde_json::from_str(r#"{"pids": {"limit": 5}}"#).unwrap();
+    let record = |key: &str| Record {
+        driver: "cgroupfs".to_owned(),
+        paths: [(key.to_owned(), "/sys/fs/cgroup/elsewhere".into())].into(),
+    };
+    for (mode, key) in [(Mode::Hybrid, "pids"), (Mode::Unified, "unified")] {
+        let plan = Plan::compile_update(&resources, &record(key), &layout(mode)).unwrap();
+        let directory = &plan.directories[plan.writes[0].directory];
+        assert_eq!(directory.path.to_str(), Some("/sys/fs/cgroup/elsewhere"));
+        assert_eq!(plan.devices, None);
+    }
+    let error = Plan::compile_update(&resources, &record("memory"), &layout(Mode::Legacy)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "linux.resources.pids.limit: the container has no such cgroup"
+    );
 }

@@ -5,8 +5,10 @@
 //! `/nucleus-test-PID-…` and removed again. What the host cannot show is said as `SKIP`, never passed over in silence.
 //! Arguments filter by "scenario mode".
 
+mod limits;
 mod rig;
 mod scenarios;
+mod verbs;
 
 use std::process::{Command, ExitCode};
 

@@ -1,12 +1,13 @@
 //! What the scenarios stand on: a private cgroup tree, names that are ours, and children that live in a cgroup.
 
 use std::fs::{create_dir, read_link, read_to_string};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use nucleus_cgroup::{Cgroup, Hierarchy, Layout, Mode, Plan, PlanError, Record, Version};
+use nucleus_cgroup::{Cgroup, Hierarchy, Joiner, Layout, Mode, Plan, PlanError, Record, Version};
 use nucleus_sys::process::{Clone, Forked, clone3};
 use oci_spec::runtime::LinuxResources;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -150,7 +151,7 @@ impl Rig {
     }
 
     /// Kills and removes what is left, also after a failure in the middle.
-    fn clean(&self) {
+    pub(crate) fn clean(&self) {
         let key = |hierarchy: &Hierarchy| match hierarchy.version {
             Version::V1 => hierarchy.controllers[0].clone(),
             Version::V2 => "unified".to_owned(),
@@ -188,11 +189,11 @@ pub(crate) struct Shell {
 impl Shell {
     /// Forks, joins and executes `sh -c script`, as the runtime does it.
     pub(crate) fn spawn(cgroup: &Cgroup, script: &str) -> Shell {
-        let joiner = cgroup.joiner().expect("joiner");
-        let what = Clone {
-            flags: 0,
-            cgroup: cgroup.unified_dir(),
-        };
+        Shell::spawn_by(cgroup.unified_dir(), &cgroup.joiner().expect("joiner"), script)
+    }
+
+    pub(crate) fn spawn_by(cgroup: Option<BorrowedFd<'_>>, joiner: &Joiner, script: &str) -> Shell {
+        let what = Clone { flags: 0, cgroup };
         let script = format!("exec 2>/dev/null; {script}");
         match clone3(&what).expect("clone3") {
             Forked::Child => {

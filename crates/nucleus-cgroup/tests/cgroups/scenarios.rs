@@ -1,32 +1,47 @@
-//! What is promised, one function each; see `main.rs` for how they are run.
+//! All scenarios, and those of making, joining and undoing. One function for each promise; see `main.rs` for how they
+//! are run.
 
-use std::fs::{create_dir, remove_file, write};
+use std::fs::{create_dir, write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
 
 use nucleus_cgroup::{Error, Layout, Plan, Record};
 use rustix::process::Signal;
 
-use crate::rig::{Rig, Shell, read, until};
+use crate::rig::{Rig, Shell, read};
+use crate::{limits, verbs};
 
 type Scenario = fn(&Rig);
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("joins-and-removes", joins_and_removes),
+    ("joins-later", joins_later),
+    ("a-bare-cpuset-can-be-joined", a_bare_cpuset_can_be_joined),
     ("undoes-on-drop", undoes_on_drop),
-    ("limits-read-back", limits_read_back),
-    ("pids-limit-stops-forks", pids_limit_stops_forks),
-    ("devices-are-denied", devices_are_denied),
+    ("limits-read-back", limits::limits_read_back),
+    ("other-resources-read-back", limits::other_resources_read_back),
+    ("hugepages-read-back", limits::hugepages_read_back),
+    ("unified-files-are-written", limits::unified_files_are_written),
+    ("memory-limit-kills", limits::memory_limit_kills),
+    ("cpu-quota-throttles", limits::cpu_quota_throttles),
+    ("updates-and-turns-back", limits::updates_and_turns_back),
+    (
+        "controllers-reach-nested-cgroups",
+        limits::controllers_reach_nested_cgroups,
+    ),
+    ("device-programs-are-replaced", limits::device_programs_are_replaced),
+    ("hands-over-to-a-user", hands_over_to_a_user),
+    ("pids-limit-stops-forks", limits::pids_limit_stops_forks),
+    ("devices-are-denied", limits::devices_are_denied),
     ("occupied-and-frozen-are-refused", occupied_and_frozen_are_refused),
-    ("kill-all-leaves-none", kill_all_leaves_none),
-    ("other-signals-reach-all", other_signals_reach_all),
-    ("freezes-and-thaws", freezes_and_thaws),
-    ("removal-waits-for-the-dying", removal_waits_for_the_dying),
-    ("records-touch-only-cgroups", records_touch_only_cgroups),
+    ("kill-all-leaves-none", verbs::kill_all_leaves_none),
+    ("other-signals-reach-all", verbs::other_signals_reach_all),
+    ("freezes-and-thaws", verbs::freezes_and_thaws),
+    ("removal-waits-for-the-dying", verbs::removal_waits_for_the_dying),
+    ("records-touch-only-cgroups", verbs::records_touch_only_cgroups),
     ("rootless-goes-without", rootless_goes_without),
-    ("bad-limits-are-named", bad_limits_are_named),
+    ("bad-limits-are-named", limits::bad_limits_are_named),
 ];
 
 /// A process is in the container's directory of every hierarchy from its first instruction on.
@@ -52,6 +67,45 @@ fn joins_and_removes(rig: &Rig) {
     record.remove().expect("remove again");
 }
 
+/// As exec does: by the record alone, into a sub-cgroup too.
+fn joins_later(rig: &Rig) {
+    let cgroup = rig.create("{}");
+    let record = cgroup.record();
+    for hierarchy in &rig.layout.hierarchies {
+        create_dir(hierarchy.mount.join(&rig.top[1..]).join("sub")).expect("make a sub-cgroup");
+    }
+    let sub = record.sub(Path::new("../sub"), None);
+    if let Some(path) = sub.paths.get("cpuset") {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            write(path.join(file), read(path.join("..").join(file))).expect("fill the cpuset");
+        }
+    }
+    for (record, end) in [(&record, rig.top.clone()), (&sub, format!("{}/sub", rig.top))] {
+        let shell = Shell::spawn_by(None, &record.full_joiner().expect("joiner"), "exec sleep 100");
+        let own = read(format!("/proc/{}/cgroup", shell.pid.as_raw_nonzero()));
+        assert_eq!(
+            own.lines().filter(|line| line.ends_with(&end)).count(),
+            rig.layout.hierarchies.len(),
+            "{own}"
+        );
+    }
+    // One hierarchy alone, as `exec --cgroup freezer:sub` asks for.
+    let only = record.sub(Path::new("sub"), Some("freezer"));
+    assert_eq!(
+        only.paths.values().filter(|path| path.ends_with("sub")).count(),
+        usize::from(rig.mode != "v2")
+    );
+}
+
+fn a_bare_cpuset_can_be_joined(rig: &Rig) {
+    rig.require("cpuset");
+    create_dir(rig.directory("cpuset")).expect("make a cgroup by hand");
+    let path = format!("{}/a", rig.top);
+    let plan = Plan::compile(None, Some(&path), "unused", &rig.layout, false).expect("plan");
+    let cgroup = plan.create().expect("create");
+    assert_eq!(Shell::spawn(&cgroup, "exit 0").wait(), 0);
+}
+
 /// What is not committed goes again, parents included; what was there before stays.
 fn undoes_on_drop(rig: &Rig) {
     let nested = |below: &str| {
@@ -63,6 +117,18 @@ fn undoes_on_drop(rig: &Rig) {
     };
     drop(nested("a/b"));
     assert!(rig.directories().iter().all(|path| !path.exists()));
+    // A parent that others use by now stays, and so does what is theirs.
+    let failing = nested("a/b");
+    let other = nested("a/other");
+    drop(failing);
+    assert!(
+        rig.directories()
+            .iter()
+            .all(|path| path.join("a/other").exists() && !path.join("a/b").exists())
+    );
+    drop(other);
+    assert!(rig.directories().iter().all(|path| path.join("a").exists()));
+    rig.clean();
     nested("a").commit();
     drop(nested("a/b"));
     assert!(
@@ -72,76 +138,17 @@ fn undoes_on_drop(rig: &Rig) {
     );
 }
 
-fn limits_read_back(rig: &Rig) {
-    for controller in ["memory", "cpu", "pids"] {
-        rig.require(controller);
-    }
-    let cgroup = rig.create(
-        r#"{"memory": {"limit": 104857600, "swap": 209715200, "reservation": 52428800},
-        "cpu": {"shares": 512, "quota": 50000, "period": 200000}, "pids": {"limit": 77}}"#,
-    );
-    let v1 = [
-        ("memory", "memory.limit_in_bytes", "104857600"),
-        ("memory", "memory.soft_limit_in_bytes", "52428800"),
-        ("cpu", "cpu.shares", "512"),
-        ("cpu", "cpu.cfs_quota_us", "50000"),
-        ("cpu", "cpu.cfs_period_us", "200000"),
-        ("pids", "pids.max", "77"),
-    ];
-    let v2 = [
-        ("memory", "memory.max", "104857600"),
-        ("memory", "memory.swap.max", "104857600"),
-        ("memory", "memory.low", "52428800"),
-        ("cpu", "cpu.weight", "59"),
-        ("cpu", "cpu.max", "50000 200000"),
-        ("pids", "pids.max", "77"),
-    ];
-    for (controller, file, expected) in if rig.mode == "v2" { v2 } else { v1 } {
-        assert_eq!(read(rig.directory(controller).join(file)), expected, "{file}");
-    }
-    drop(cgroup);
-}
-
-fn pids_limit_stops_forks(rig: &Rig) {
-    rig.require("pids");
-    let cgroup = rig.create(r#"{"pids": {"limit": 5}}"#);
-    let shell = Shell::spawn(
-        &cgroup,
-        "for i in 1 2 3 4 5 6 7 8; do sleep 50 & done 2>/dev/null; wait",
-    );
-    let events = rig.directory("pids").join("pids.events");
-    until("a refused fork", || read(&events) != "max 0");
-    let pids = cgroup.record().pids(true).expect("pids");
-    assert!(pids.len() <= 5, "{pids:?}");
-    cgroup.record().kill_all(Signal::KILL).expect("kill");
-    drop(shell);
-}
-
-/// mknod is allowed, use only by the rules: 1:11 (kmsg) is not among the defaults.
-fn devices_are_denied(rig: &Rig) {
-    let node = PathBuf::from(format!("/tmp/nucleus-test-{}-kmsg", std::process::id()));
-    let script = format!(
-        "test -e {0} || mknod {0} c 1 11 || exit 3
-         head -c 4 /dev/zero >/dev/null || exit 4
-         exec 3>{0} || exit 5",
-        node.display()
-    );
-    let status = |rules: &str| {
-        let cgroup = rig.create(&format!(r#"{{"devices": [{rules}]}}"#));
-        Shell::spawn(&cgroup, &format!("({script}) 2>/dev/null")).wait()
+fn hands_over_to_a_user(rig: &Rig) {
+    use std::os::unix::fs::MetadataExt;
+    let cgroup = rig.create("{}");
+    cgroup.delegate(65534).expect("delegate");
+    let Some(unified) = rig.layout.unified() else { return };
+    let owner = |file: &str| {
+        let path = unified.mount.join(&rig.top[1..]).join(file);
+        std::fs::metadata(path).expect("stat").uid()
     };
-    let deny = r#"{"allow": false, "access": "rwm"}"#;
-    let allow = r#"{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"}"#;
-    let results = [
-        status(""),
-        status(deny),
-        status(&format!("{deny}, {allow}")),
-        status(&format!("{allow}, {deny}")),
-        status(r#"{"allow": true, "access": "rwm"}"#),
-    ];
-    remove_file(node).expect("remove the node");
-    // dash ends with 2 when a redirection of exec fails.
-    assert_eq!(results, [2, 2, 0, 2, 0]);
+    assert_eq!(["", "cgroup.procs", "cgroup.subtree_control"].map(owner), [65534; 3]);
+    assert_eq!(["cgroup.max.depth", "cgroup.freeze"].map(owner), [0; 2]);
 }
 
 fn occupied_and_frozen_are_refused(rig: &Rig) {
@@ -165,107 +172,6 @@ fn occupied_and_frozen_are_refused(rig: &Rig) {
     drop(again().expect("thawed"));
 }
 
-/// Not even what forks all the time, or sits in a sub-cgroup, or is frozen.
-fn kill_all_leaves_none(rig: &Rig) {
-    let cgroup = rig.create("{}");
-    let record = cgroup.record();
-    let sleeper = Shell::spawn(&cgroup, "exec sleep 100");
-    record.freeze().expect("freeze");
-    record.kill_all(Signal::KILL).expect("kill a frozen one");
-    assert_eq!(sleeper.wait(), 128 + 9);
-    assert!(!record.is_frozen().expect("state"));
-    cgroup.commit();
-    // Used again after a kill: the children must live.
-    let cgroup = rig.create("{}");
-    let fork = "i=0; while [ $i -lt 20000 ]; do sleep 100 & i=$((i+1)); [ $((i % 40)) = 0 ] && kill $!; done";
-    let shells = [Shell::spawn(&cgroup, fork), Shell::spawn(&cgroup, fork)];
-    let sub = rig.directory("freezer").join("sub");
-    create_dir(&sub).expect("make a sub-cgroup");
-    let inner = Shell::spawn(&cgroup, "exec sleep 100");
-    write(sub.join("cgroup.procs"), inner.pid.as_raw_nonzero().to_string()).expect("move");
-    until("forks", || record.pids(true).expect("pids").len() > 10);
-    record.kill_all(Signal::KILL).expect("kill");
-    assert_eq!(record.pids(true).expect("pids"), []);
-    drop((shells, inner));
-    record.remove().expect("remove");
-    assert!(!sub.exists());
-    record.kill_all(Signal::KILL).expect("nothing is left to kill");
-}
-
-fn other_signals_reach_all(rig: &Rig) {
-    let cgroup = rig.create("{}");
-    let shells = [(); 3].map(|()| Shell::spawn(&cgroup, "trap 'exit 9' TERM; while :; do sleep 0.01; done"));
-    std::thread::sleep(Duration::from_millis(50));
-    cgroup.record().kill_all(Signal::TERM).expect("kill");
-    // The sleep may die of it first: the shell's own status counts.
-    for shell in shells {
-        assert_eq!(shell.wait(), 9);
-    }
-}
-
-fn freezes_and_thaws(rig: &Rig) {
-    let counter = PathBuf::from(format!("/tmp/nucleus-test-{}-count", std::process::id()));
-    let cgroup = rig.create("{}");
-    let script = format!("i=0; while :; do i=$((i+1)); echo $i >{}; done", counter.display());
-    let shells = [
-        Shell::spawn(&cgroup, &script),
-        Shell::spawn(&cgroup, "while :; do /bin/true; done"),
-    ];
-    let record = cgroup.record();
-    until("the first count", || counter.exists());
-    for _ in 0..20 {
-        record.freeze().expect("freeze");
-        assert!(record.is_frozen().expect("state"));
-        let before = read(&counter);
-        std::thread::sleep(Duration::from_millis(10));
-        assert_eq!(read(&counter), before);
-        record.thaw().expect("thaw");
-        assert!(!record.is_frozen().expect("state"));
-        until("more counts", || read(&counter) != before);
-    }
-    drop(shells);
-    remove_file(counter).expect("remove the counter");
-}
-
-fn removal_waits_for_the_dying(rig: &Rig) {
-    let cgroup = rig.create("{}");
-    let shell = Shell::spawn(&cgroup, "exec sleep 0.2");
-    let record = cgroup.record();
-    cgroup.commit();
-    let start = Instant::now();
-    record.remove().expect("remove");
-    assert!(start.elapsed() > Duration::from_millis(50), "{:?}", start.elapsed());
-    drop(shell);
-}
-
-fn records_touch_only_cgroups(rig: &Rig) {
-    let record = |path: &Path| Record {
-        driver: "cgroupfs".to_owned(),
-        paths: [("freezer".to_owned(), path.to_path_buf())].into(),
-    };
-    let directory = std::env::temp_dir().join(format!("nucleus-test-{}-plain", std::process::id()));
-    create_dir(&directory).expect("make a directory");
-    let root = &rig.layout.hierarchies[0].mount;
-    for path in [&directory, root, Path::new("relative"), &root.join("a/../..")] {
-        let record = record(path);
-        for result in [record.remove(), record.freeze(), record.kill_all(Signal::KILL)] {
-            assert!(
-                matches!(result, Err(Error::Path { .. })),
-                "{}: {result:?}",
-                path.display()
-            );
-        }
-    }
-    std::fs::remove_dir(directory).expect("still there");
-    // Where the runtime itself lives nothing is killed.
-    let cgroup = rig.create("{}");
-    let joined = Shell::spawn(
-        &cgroup,
-        &format!("{} --role kill-own", std::env::current_exe().expect("self").display()),
-    );
-    assert_eq!(joined.wait(), 0);
-}
-
 /// As a user who may not make cgroups: fine when nothing is asked for, else one clear error.
 fn rootless_goes_without(rig: &Rig) {
     let program = std::env::current_exe().expect("self");
@@ -280,24 +186,6 @@ fn rootless_goes_without(rig: &Rig) {
         .status()
         .expect("run");
     assert!(status.success(), "{} {status}", rig.name);
-}
-
-/// What the kernel refuses is told with field, file and reason, and nothing is left behind.
-fn bad_limits_are_named(rig: &Rig) {
-    rig.require("cpu");
-    let field = "linux.resources.cpu.";
-    let cgroup = rig
-        .plan(r#"{"cpu": {"quota": 5000, "period": 1}}"#)
-        .expect("plan")
-        .create()
-        .expect("create");
-    let error = cgroup.apply_limits().expect_err("a period of 1 µs").to_string();
-    assert!(
-        error.starts_with(field) && error.ends_with("invalid argument"),
-        "{error}"
-    );
-    drop(cgroup);
-    assert!(rig.directories().iter().all(|path| !path.exists()));
 }
 
 /// Parts of scenarios that need a process of their own.

@@ -1,0 +1,111 @@
+//! Scenarios of the verbs that come after create: kill, freeze, thaw, remove.
+
+use std::fs::{create_dir, remove_file, write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nucleus_cgroup::{Error, Record};
+use rustix::process::Signal;
+
+use crate::rig::{Rig, Shell, read, until};
+
+/// Not even what forks all the time, or sits in a sub-cgroup, or is frozen.
+pub(crate) fn kill_all_leaves_none(rig: &Rig) {
+    let cgroup = rig.create("{}");
+    let record = cgroup.record();
+    let sleeper = Shell::spawn(&cgroup, "exec sleep 100");
+    record.freeze().expect("freeze");
+    record.kill_all(Signal::KILL).expect("kill a frozen one");
+    assert_eq!(sleeper.wait(), 128 + 9);
+    assert!(!record.is_frozen().expect("state"));
+    cgroup.commit();
+    // Used again after a kill: the children must live.
+    let cgroup = rig.create("{}");
+    let fork = "i=0; while [ $i -lt 20000 ]; do sleep 100 & i=$((i+1)); [ $((i % 40)) = 0 ] && kill $!; done";
+    let shells = [Shell::spawn(&cgroup, fork), Shell::spawn(&cgroup, fork)];
+    let sub = rig.directory("freezer").join("sub");
+    create_dir(&sub).expect("make a sub-cgroup");
+    let inner = Shell::spawn(&cgroup, "exec sleep 100");
+    write(sub.join("cgroup.procs"), inner.pid.as_raw_nonzero().to_string()).expect("move");
+    until("forks", || record.pids(true).expect("pids").len() > 10);
+    record.kill_all(Signal::KILL).expect("kill");
+    assert_eq!(record.pids(true).expect("pids"), []);
+    drop((shells, inner));
+    record.remove().expect("remove");
+    assert!(!sub.exists());
+    record.kill_all(Signal::KILL).expect("nothing is left to kill");
+}
+
+pub(crate) fn other_signals_reach_all(rig: &Rig) {
+    let cgroup = rig.create("{}");
+    let shells = [(); 3].map(|()| Shell::spawn(&cgroup, "trap 'exit 9' TERM; while :; do sleep 0.01; done"));
+    std::thread::sleep(Duration::from_millis(50));
+    cgroup.record().kill_all(Signal::TERM).expect("kill");
+    // The sleep may die of it first: the shell's own status counts.
+    for shell in shells {
+        assert_eq!(shell.wait(), 9);
+    }
+}
+
+pub(crate) fn freezes_and_thaws(rig: &Rig) {
+    let counter = PathBuf::from(format!("/tmp/nucleus-test-{}-count", std::process::id()));
+    let cgroup = rig.create("{}");
+    let script = format!("i=0; while :; do i=$((i+1)); echo $i >{}; done", counter.display());
+    let shells = [
+        Shell::spawn(&cgroup, &script),
+        Shell::spawn(&cgroup, "while :; do /bin/true; done"),
+    ];
+    let record = cgroup.record();
+    until("the first count", || counter.exists());
+    for _ in 0..20 {
+        record.freeze().expect("freeze");
+        assert!(record.is_frozen().expect("state"));
+        let before = read(&counter);
+        std::thread::sleep(Duration::from_millis(10));
+        assert_eq!(read(&counter), before);
+        record.thaw().expect("thaw");
+        assert!(!record.is_frozen().expect("state"));
+        until("more counts", || read(&counter) != before);
+    }
+    drop(shells);
+    remove_file(counter).expect("remove the counter");
+}
+
+pub(crate) fn removal_waits_for_the_dying(rig: &Rig) {
+    let cgroup = rig.create("{}");
+    let shell = Shell::spawn(&cgroup, "exec sleep 0.2");
+    let record = cgroup.record();
+    cgroup.commit();
+    let start = Instant::now();
+    record.remove().expect("remove");
+    assert!(start.elapsed() > Duration::from_millis(50), "{:?}", start.elapsed());
+    drop(shell);
+}
+
+pub(crate) fn records_touch_only_cgroups(rig: &Rig) {
+    let record = |path: &Path| Record {
+        driver: "cgroupfs".to_owned(),
+        paths: [("freezer".to_owned(), path.to_path_buf())].into(),
+    };
+    let directory = std::env::temp_dir().join(format!("nucleus-test-{}-plain", std::process::id()));
+    create_dir(&directory).expect("make a directory");
+    let root = &rig.layout.hierarchies[0].mount;
+    for path in [&directory, root, Path::new("relative"), &root.join("a/../..")] {
+        let record = record(path);
+        for result in [record.remove(), record.freeze(), record.kill_all(Signal::KILL)] {
+            assert!(
+                matches!(result, Err(Error::Path { .. })),
+                "{}: {result:?}",
+                path.display()
+            );
+        }
+    }
+    std::fs::remove_dir(directory).expect("still there");
+    // Where the runtime itself lives nothing is killed.
+    let cgroup = rig.create("{}");
+    let joined = Shell::spawn(
+        &cgroup,
+        &format!("{} --role kill-own", std::env::current_exe().expect("self").display()),
+    );
+    assert_eq!(joined.wait(), 0);
+}
