@@ -35,7 +35,7 @@ impl Plan {
         Record::of(
             self.directories
                 .iter()
-                .map(|directory| (directory, directory.mount.join(&directory.relative))),
+                .map(|directory| (directory, directory.path.clone())),
         )
     }
 }

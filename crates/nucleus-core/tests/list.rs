@@ -109,7 +109,9 @@ fn s20_containers_that_come_and_go_do_not_fail_the_list() {
         let worker = scope.spawn(|| {
             for round in 0..200 {
                 let reservation = store.reserve(&id(&format!("c{}", round % 7))).unwrap();
-                reservation.save(&state(reservation.id().as_str()), Durability::Lasting).unwrap();
+                reservation
+                    .save(&state(reservation.id().as_str()), Durability::Lasting)
+                    .unwrap();
             }
         });
         while !worker.is_finished() {

@@ -230,7 +230,7 @@ pub(crate) fn pids_limit_stops_forks(rig: &Rig) {
     until("a refused fork", || read(&events) != "max 0");
     let pids = cgroup.record().pids(true).expect("pids");
     assert!(pids.len() <= 5, "{pids:?}");
-    cgroup.record().kill_all(Signal::KILL).expect("kill");
+    cgroup.record().kill_all(Signal::KILL.as_raw()).expect("kill");
     drop(shell);
 }
 

@@ -166,7 +166,7 @@ impl Rig {
                 .zip(self.directories())
                 .collect(),
         };
-        for result in [record.kill_all(Signal::KILL), record.remove()] {
+        for result in [record.kill_all(Signal::KILL.as_raw()), record.remove()] {
             if let Err(error) = result {
                 println!("clean up: {error}");
             }

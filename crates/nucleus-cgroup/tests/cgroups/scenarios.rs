@@ -212,7 +212,7 @@ pub(crate) fn role(name: &str, _arguments: &[String]) -> ExitCode {
                 paths: [(key.to_owned(), mount.join(below.trim_start_matches('/')))].into(),
             };
             let error = record
-                .kill_all(Signal::KILL)
+                .kill_all(Signal::KILL.as_raw())
                 .expect_err("must not kill itself")
                 .to_string();
             assert!(error.contains("holds the runtime itself"), "{error}");

@@ -15,7 +15,7 @@ pub(crate) fn kill_all_leaves_none(rig: &Rig) {
     let record = cgroup.record();
     let sleeper = Shell::spawn(&cgroup, "exec sleep 100");
     record.freeze().expect("freeze");
-    record.kill_all(Signal::KILL).expect("kill a frozen one");
+    record.kill_all(Signal::KILL.as_raw()).expect("kill a frozen one");
     assert_eq!(sleeper.wait(), 128 + 9);
     assert!(!record.is_frozen().expect("state"));
     cgroup.commit();
@@ -28,19 +28,19 @@ pub(crate) fn kill_all_leaves_none(rig: &Rig) {
     let inner = Shell::spawn(&cgroup, "exec sleep 100");
     write(sub.join("cgroup.procs"), inner.pid.as_raw_nonzero().to_string()).expect("move");
     until("forks", || record.pids(true).expect("pids").len() > 10);
-    record.kill_all(Signal::KILL).expect("kill");
+    record.kill_all(Signal::KILL.as_raw()).expect("kill");
     assert_eq!(record.pids(true).expect("pids"), []);
     drop((shells, inner));
     record.remove().expect("remove");
     assert!(!sub.exists());
-    record.kill_all(Signal::KILL).expect("nothing is left to kill");
+    record.kill_all(Signal::KILL.as_raw()).expect("nothing is left to kill");
 }
 
 pub(crate) fn other_signals_reach_all(rig: &Rig) {
     let cgroup = rig.create("{}");
     let shells = [(); 3].map(|()| Shell::spawn(&cgroup, "trap 'exit 9' TERM; while :; do sleep 0.01; done"));
     std::thread::sleep(Duration::from_millis(50));
-    cgroup.record().kill_all(Signal::TERM).expect("kill");
+    cgroup.record().kill_all(Signal::TERM.as_raw()).expect("kill");
     // The sleep may die of it first: the shell's own status counts.
     for shell in shells {
         assert_eq!(shell.wait(), 9);
@@ -92,7 +92,7 @@ pub(crate) fn records_touch_only_cgroups(rig: &Rig) {
     let root = &rig.layout.hierarchies[0].mount;
     for path in [&directory, root, Path::new("relative"), &root.join("a/../..")] {
         let record = record(path);
-        for result in [record.remove(), record.freeze(), record.kill_all(Signal::KILL)] {
+        for result in [record.remove(), record.freeze(), record.kill_all(Signal::KILL.as_raw())] {
             assert!(
                 matches!(result, Err(Error::Path { .. })),
                 "{}: {result:?}",

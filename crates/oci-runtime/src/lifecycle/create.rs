@@ -149,6 +149,7 @@ fn compile(options: &Options) -> Result<Compiled> {
         &host.cgroups,
         host.is_rootless(),
     )?;
+    plan.warnings.extend(cgroup.warnings().iter().map(ToString::to_string));
     let rootfs = &plan.rootfs.path;
     rustix::fs::open(
         rootfs,
