@@ -17,7 +17,7 @@
 //! let record = cgroup.record();
 //! cgroup.commit();
 //! // Later, perhaps in another process, with what the state file kept:
-//! record.kill_all(rustix::process::Signal::KILL)?;
+//! record.kill_all(9)?;
 //! record.remove()?;
 //! # drop(joiner); Ok(()) }
 //! ```

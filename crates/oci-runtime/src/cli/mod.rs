@@ -106,7 +106,7 @@ const SEALED: [&str; 2] = ["create", "run"];
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn main() -> i32 {
     if crate::seal::raises_rights() {
-        eprintln!("error: refusing to run: this binary has set-user-id, set-group-id or file capabilities");
+        eprintln!("error: refusing to run: this binary is setuid, setgid, or has file capabilities");
         return 1;
     }
     // Before clap: a version needs no subcommand.

@@ -73,13 +73,12 @@ fn started(store: &Store, made: &Made, warn: Warn<'_>) -> Result<()> {
         Some(error) => Err(error),
         None => run_poststart(&container, &made.poststart),
     };
-    outcome.map_err(|error| {
+    outcome.inspect_err(|_| {
         // Nothing of a container that could not be started stays behind.
         let cleared = delete::kill_everything(&container).and_then(|()| delete::remove(container, Durability::Passing));
         if let Ok(state) = cleared {
             delete::run_poststop(&state, warn);
         }
-        error
     })
 }
 

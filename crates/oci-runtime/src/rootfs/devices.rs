@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -95,7 +95,7 @@ fn check_existing(dir: &OwnedFd, name: &OsStr, kind: FileType, rdev: u64) -> Res
     if same { Ok(()) } else { Err(Errno::EXIST) }
 }
 
-fn bind_from_host(dir: &OwnedFd, name: &OsStr, host: &PathBuf) -> Result<(), Errno> {
+fn bind_from_host(dir: &OwnedFd, name: &OsStr, host: &Path) -> Result<(), Errno> {
     let tree = clone_mount_at(host, false)?;
     let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
     let target = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?;
