@@ -4,6 +4,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod list;
@@ -73,6 +74,8 @@ enum Command {
     Create(create::Args),
     /// Remove a container
     Delete(delete::Args),
+    /// Run another program in a container
+    Exec(exec::Args),
     /// Print what this runtime supports, as JSON
     Features,
     /// Send a signal to a container
@@ -101,7 +104,7 @@ struct SpecArgs {
 }
 
 /// Subcommands that enter a container: they run from a sealed copy of the binary.
-const SEALED: [&str; 2] = ["create", "run"];
+const SEALED: [&str; 3] = ["create", "run", "exec"];
 
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn main() -> i32 {
@@ -158,6 +161,7 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
     match cli.command {
         Command::Create(args) => create::main(&args, root, log),
         Command::Delete(args) => delete::main(&args, root, log),
+        Command::Exec(args) => Ok(exec::main(&args, root, log)),
         Command::Features => {
             print!("{}", features::document()?);
             Ok(0)
@@ -180,6 +184,15 @@ fn open_store(root: Option<&Path>, create: bool) -> Result<Store, nucleus_core::
     let in_user_namespace = crate::lifecycle::in_user_namespace;
     let path = nucleus_core::state_root(root, uid, euid, in_user_namespace, |name| std::env::var_os(name))?;
     Store::open(&path, create)
+}
+
+/// Those of the `count` descriptors from 3 on that the caller has left us. All are close-on-exec from now on: hooks and
+/// helpers get none.
+fn inherited(count: u32) -> Result<Vec<i32>, String> {
+    let fds = nucleus_sys::process::inherited(count);
+    nucleus_sys::process::cloexec_from(3)
+        .map_err(|error| format!("close_range: {}", nucleus_core::ErrnoText(error)))?;
+    Ok(fds)
 }
 
 fn parse_id(text: &str) -> Result<ContainerId, nucleus_core::IdError> {
