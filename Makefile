@@ -6,7 +6,8 @@ DESTDIR ?=
 TESTS := runtime-tools-tests
 # The target is named because the binary is linked statically (.cargo/config.toml); it is always the host's.
 host = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-use_host = export CARGO_BUILD_TARGET=$(host) CARGO_TERM_QUIET=true
+# (The shell asks, not make: a recipe's lines are expanded before its first one has installed rustc.)
+use_host = export CARGO_TERM_QUIET=true CARGO_BUILD_TARGET=$$(rustc -vV | sed -n 's/^host: //p')
 BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)

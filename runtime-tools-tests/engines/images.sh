@@ -3,7 +3,7 @@
 # `docker load` and `ctr image import` all take: images.sh FILE. Called by the engine scripts.
 # Rule: no registry and no tool of an engine is needed; tar, sha256sum and jq do it.
 set -euo pipefail
-out=${1:?usage: images.sh FILE}
+out=$(realpath -m "${1:?usage: images.sh FILE}")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 "$(dirname "$0")/../bundle.sh" --rootfs "$dir/rootfs"

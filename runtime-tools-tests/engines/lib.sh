@@ -23,6 +23,8 @@ cgroup_mounts() { awk '$3 ~ /^cgroup2?$/ && $2 ~ /^\/sys\/fs\/cgroup/ { print $2
 sandbox() {
     if [ "${JUDGE_SANDBOX:-}" = inside ]; then
         sandbox_inside || { echo "cannot set up the sandbox" >&2; exit 1; }
+        limited 5 middle_fails
+        [ $? = 1 ] || { echo "the step runner does not see failures" >&2; exit 1; }
         return
     fi
     RUNTIME=$(runtime_path) || exit 1
@@ -167,7 +169,8 @@ cleanup() { stop_daemons; }
 
 # ---- steps ------------------------------------------------------------------------------------------------------
 
-# Runs a command or function with a time limit, stdin empty; output in $WORK/out/{stdout,stderr}.
+# Runs a command or function with errexit and a time limit, stdin empty; output in $WORK/out/{stdout,stderr}.
+# To be called plainly: behind `||`, in `if` and the like, bash switches errexit off for all that is called.
 limited() {
     local s=$1 p w done_pid rc
     shift
@@ -191,6 +194,8 @@ limited() {
     wait "$p" "$w" 2>/dev/null
     return "$rc"
 }
+
+middle_fails() { false; true; }
 
 pass() {
     n_passed=$((n_passed + 1))
@@ -216,18 +221,20 @@ skip() { # DESCRIPTION REASON
 
 # prints DESCRIPTION EXPECTED COMMAND...: exit status 0 and exactly this on stdout.
 prints() {
-    local desc=$1 want=$2 rc=0 got
+    local desc=$1 want=$2 rc got
     shift 2
-    limited "$STEP_TIMEOUT" "$@" || rc=$?
+    limited "$STEP_TIMEOUT" "$@"
+    rc=$?
     got=$(cat "$WORK/out/stdout")
     if [ "$rc" = 0 ] && [ "$got" = "$want" ]; then pass "$desc"; else fail "$desc" "status $rc, wanted 0 and: $want"; fi
 }
 
 # matches DESCRIPTION REGEX COMMAND...: exit status 0 and a line of stdout that matches.
 matches() {
-    local desc=$1 want=$2 rc=0
+    local desc=$1 want=$2 rc
     shift 2
-    limited "$STEP_TIMEOUT" "$@" || rc=$?
+    limited "$STEP_TIMEOUT" "$@"
+    rc=$?
     if [ "$rc" = 0 ] && grep -Eq -- "$want" "$WORK/out/stdout"; then
         pass "$desc"
     else
@@ -237,9 +244,10 @@ matches() {
 
 # exits DESCRIPTION STATUS REGEX COMMAND...: this exit status, and a line of stdout or stderr that matches.
 exits() {
-    local desc=$1 want=$2 text=$3 rc=0
+    local desc=$1 want=$2 text=$3 rc
     shift 3
-    limited "$STEP_TIMEOUT" "$@" || rc=$?
+    limited "$STEP_TIMEOUT" "$@"
+    rc=$?
     if [ "$rc" = "$want" ] && cat "$WORK/out/stdout" "$WORK/out/stderr" | grep -Eqi -- "$text"; then
         pass "$desc"
     else
@@ -249,9 +257,10 @@ exits() {
 
 # holds DESCRIPTION FUNCTION [ARG...]: the function, run with errexit, succeeds.
 holds() {
-    local desc=$1 rc=0
+    local desc=$1 rc
     shift
-    limited "$STEP_TIMEOUT" "$@" || rc=$?
+    limited "$STEP_TIMEOUT" "$@"
+    rc=$?
     if [ "$rc" = 0 ]; then pass "$desc"; else fail "$desc" "status $rc"; fi
 }
 

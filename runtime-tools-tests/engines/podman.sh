@@ -147,8 +147,12 @@ step_memory() {
 
 step_oom() {
     local rc=0
-    podman run --name oom --memory 16m --memory-swap 16m $I sh -c 'exec tail -c 100m /dev/zero' || rc=$?
+    podman run --rm --memory 16m --memory-swap 16m $I sh -c 'exec tail -c 100m /dev/zero' || rc=$?
     want $rc 137 'exit status'
+    # Conmon hears of it for certain only if the container outlives its victim.
+    rc=0
+    podman run --name oom --memory 16m --memory-swap 16m $I sh -c 'tail -c 100m /dev/zero; sleep 1; exit 3' || rc=$?
+    want $rc 3 'exit status'
     want "$(state oom OOMKilled)" true
     podman rm oom
 }
