@@ -46,7 +46,7 @@ check_shell() { shellcheck -x -P SCRIPTDIR $(shell_scripts) && for f in $(shell_
 
 stage 'formatting' cargo fmt --all --check
 stage 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
-stage 'licences, sources and advisories' "$T/licences.sh"
+stage 'licences, sources and advisories' "$T/licences.py"
 stage 'shell scripts' check_shell
 if [ "${1:-}" != lint ]; then
     cargo_tests

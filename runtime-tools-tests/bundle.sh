@@ -30,6 +30,7 @@ fi
 dir=${1:?usage: bundle.sh DIR [COMMAND [ARG...]]}
 shift
 if [ $# = 0 ]; then
+    # shellcheck disable=SC2016 # for the shell in the container
     set -- sh -c 'echo "hello from inside: $(uname -sr), host name $(hostname)"; id; echo; ps -o pid,user,comm; echo
         for n in cgroup ipc mnt net pid uts; do echo "$n namespace: $(readlink /proc/self/ns/$n)"; done; echo; mount'
 fi

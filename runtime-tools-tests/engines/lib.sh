@@ -115,9 +115,7 @@ private_cgroups() {
         mount -t cgroup2 cgroup2 "$new" && umount -R /sys/fs/cgroup && mount --move "$new" /sys/fs/cgroup || return 1
         # No internal processes: our own go to a leaf, so that the engines can enable controllers beside it.
         mkdir /sys/fs/cgroup/init && echo $$ >/sys/fs/cgroup/init/cgroup.procs || return 1
-        for sub in $(cat /sys/fs/cgroup/cgroup.controllers); do
-            echo "+$sub" >/sys/fs/cgroup/cgroup.subtree_control || return 1
-        done
+        sed 's/[a-z_]*/+&/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
         return
     fi
     mount -t tmpfs -o mode=755,nosuid,nodev,noexec tmpfs "$new" || return 1
@@ -130,7 +128,7 @@ private_cgroups() {
         *) mount -t cgroup -o "$sub" cgroup "$new/$sub" || return 1 ;;
         esac
     done < <(grep -E '^[^ ]+ /sys/fs/cgroup/[^ /]+ cgroup2? ' /proc/self/mounts)
-    for link in $(find /sys/fs/cgroup -maxdepth 1 -type l); do cp -P "$link" "$new/" || return 1; done
+    find /sys/fs/cgroup -maxdepth 1 -type l -exec cp -P -t "$new" {} + || return 1
     umount -R /sys/fs/cgroup && mount --move "$new" /sys/fs/cgroup && mount -o remount,ro /sys/fs/cgroup
 }
 
