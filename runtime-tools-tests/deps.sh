@@ -21,7 +21,7 @@ for set; do
         recent cargo --version && recent rustc --version || wanted+=(cargo-web rustc-web)
         ;;
     lint)
-        wanted+=(shellcheck jq)
+        wanted+=(shellcheck python3)
         # Packaged and rustup's tools do not mix: these come only with the packaged cargo.
         if [ "$(command -v cargo || echo /usr/bin/cargo)" = /usr/bin/cargo ]; then
             wanted+=(rust-web-clippy rustfmt-web)
@@ -29,7 +29,7 @@ for set; do
         ;;
     engines)
         wanted+=(podman conmon netavark catatonit containerd docker.io runc iptables iproute2 procps util-linux
-            python3-minimal busybox-static jq)
+            busybox-static jq)
         ;;
     *) echo "deps.sh: unknown set '$set'" >&2 && exit 2 ;;
     esac

@@ -41,11 +41,21 @@ sandbox() {
         for mp in $(cgroup_mounts); do echo "$BASHPID" >"$mp/$name/cgroup.procs" || exit 1; done
         JUDGE_SANDBOX=inside exec unshare --mount --pid --net --ipc --uts --cgroup --fork --kill-child --mount-proc \
             --propagation private -- bash "$0" "$@"
-    ) || status=$?
-    for mp in $(cgroup_mounts); do
-        [ ! -d "$mp/$name" ] || find "$mp/$name" -depth -type d -exec rmdir {} + || status=1
-    done
+    ) </dev/null &
+    local child=$!
+    trap 'kill -KILL $child' INT TERM HUP # and with it, by --kill-child, all that runs in the sandbox
+    wait "$child" || status=$?
+    trap '' INT TERM HUP
+    until_true 10 remove_cgroups "$name" || { echo "cannot remove the cgroups $name" >&2; status=1; }
     exit "$status"
+}
+
+remove_cgroups() {
+    local mp status=0
+    for mp in $(cgroup_mounts); do
+        [ ! -d "$mp/$1" ] || find "$mp/$1" -depth -type d -exec rmdir {} + || status=1
+    done
+    return "$status"
 }
 
 runtime_path() {

@@ -7,6 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 [ $# -gt 0 ] || set -- podman containerd docker
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
+trap 'exit 130' INT TERM HUP
 status=0 failed=0
 for engine; do
     before=$(wc -l <"$counts")
