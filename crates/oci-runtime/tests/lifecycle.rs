@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use common::{Container, Kind, Test, alive, eventually, kind, wait_for};
+use common::{Container, Test, alive, eventually, wait_for};
 use serde_json::json;
 
 /// A container that sleeps for a time longer than any test.

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nucleus_core::ContainerId;
 
-use super::Outcome;
-use super::log::Log;
+use super::{Global, Outcome};
 use crate::lifecycle::create::{self, Until};
 
 /// Flags of `create` and `run`.
@@ -36,17 +35,17 @@ pub struct Args {
 }
 
 /// Creates a container.
-pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
-    let options = args.prepare(true, log)?;
-    let store = super::open_store(root, true)?;
-    create::create(&store, &options, Until::Start, &|text| log.warn(text))
+pub fn main(args: &Args, global: &Global<'_>) -> Outcome {
+    let options = args.prepare(true, global)?;
+    let store = super::open_store(global.root, true)?;
+    create::create(&store, &options, Until::Start, &|text| global.log.warn(text))
         .map_err(|error| format!("nucleus create failed: {error}"))?;
     Ok(0)
 }
 
 impl Args {
     /// Sorts the inherited descriptors, and makes paths absolute.
-    pub fn prepare(&self, detach: bool, log: &Log) -> Result<create::Options, Box<dyn std::error::Error>> {
+    pub fn prepare(&self, detach: bool, global: &Global<'_>) -> Result<create::Options, Box<dyn std::error::Error>> {
         // Whoever started us may have left descriptors open: the container gets those that were asked for, hooks and
         // helpers get none.
         crate::step("1", "sealed");
@@ -69,7 +68,8 @@ impl Args {
             no_new_keyring: self.no_new_keyring,
             preserve_fds,
             listen_fds,
-            log_fd: log.raw_fd(),
+            log_fd: global.log.raw_fd(),
+            rootless: global.rootless,
             detach,
         })
     }

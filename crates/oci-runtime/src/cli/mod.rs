@@ -18,7 +18,7 @@ mod version;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use nucleus_core::{ContainerId, Store};
 
 use log::{Format, Log};
@@ -51,7 +51,7 @@ struct Cli {
     #[arg(long)]
     systemd_cgroup: bool,
     /// Whether to tolerate missing rights over control groups: true, false or auto
-    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    #[arg(long, value_parser = parse_rootless, default_value = "auto", value_name = "WHEN")]
     rootless: Rootless,
     /// Print the version
     #[arg(long, short = 'v')]
@@ -60,12 +60,25 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Rootless {
-    Auto,
-    True,
-    False,
+/// Flags that every subcommand may need.
+struct Global<'a> {
+    root: Option<&'a Path>,
+    rootless: Option<bool>,
+    log: &'a Log,
 }
+
+/// `auto`, or what Go's strconv.ParseBool takes, as runc does.
+fn parse_rootless(text: &str) -> Result<Rootless, String> {
+    match text {
+        "auto" => Ok(Rootless(None)),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Rootless(Some(true))),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Rootless(Some(false))),
+        _ => Err("neither true, false nor auto".to_string()),
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rootless(Option<bool>);
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -155,8 +168,13 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
         return Err("--systemd-cgroup is not supported yet: use the cgroupfs driver".into());
     }
     let root = cli.root.as_deref();
+    let global = Global {
+        root,
+        rootless: cli.rootless.0,
+        log,
+    };
     match cli.command {
-        Command::Create(args) => create::main(&args, root, log),
+        Command::Create(args) => create::main(&args, &global),
         Command::Delete(args) => delete::main(&args, root, log),
         Command::Features => {
             print!("{}", features::document()?);
@@ -164,7 +182,7 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
         }
         Command::Kill(args) => kill::main(&args, root),
         Command::List(args) => list::main(&args, root),
-        Command::Run(args) => run::main(&args, root, log),
+        Command::Run(args) => run::main(&args, &global),
         Command::Spec(args) => {
             spec::write(&args.bundle, args.rootless)?;
             Ok(0)

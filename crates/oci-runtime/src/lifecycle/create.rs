@@ -45,6 +45,8 @@ pub struct Options {
     pub preserve_fds: Vec<i32>,
     /// How many of them come from socket activation: the container is told as sd_listen_fds(3) says.
     pub listen_fds: u32,
+    /// `--rootless`: whether missing rights over control groups are tolerated; `None` looks at who we are.
+    pub rootless: Option<bool>,
     /// The log's descriptor, which init writes to as well.
     pub log_fd: Option<i32>,
     /// The runtime does not stay: `create` and `run --detach`.
@@ -118,7 +120,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
 fn compile(options: &Options) -> Result<Compiled> {
     crate::step("2", "load, compile");
     let loaded = spec::load(&options.bundle)?;
-    let host = Host::probe()?;
+    let host = Host::probe(options.rootless)?;
     let plan_options = plan::Options {
         bundle: options.bundle.clone(),
         detach: options.detach,
@@ -147,7 +149,7 @@ fn compile(options: &Options) -> Result<Compiled> {
         cgroups_path,
         options.id.as_str(),
         &host.cgroups,
-        host.is_rootless(),
+        host.rootless,
     )?;
     plan.warnings.extend(cgroup.warnings().iter().map(ToString::to_string));
     let rootfs = &plan.rootfs.path;
@@ -190,7 +192,7 @@ fn initial_state(options: &Options, compiled: &Compiled) -> Result<ContainerStat
         namespaces: namespace_records(plan),
         poststart: hook_records(&plan.hooks.poststart),
         poststop: hook_records(&plan.hooks.poststop),
-        rootless: compiled.host.is_rootless(),
+        rootless: compiled.host.rootless,
         ..ContainerState::new(options.id.clone(), options.bundle.clone())
     })
 }
@@ -300,6 +302,12 @@ impl Making {
         self.state.cgroup = record_of(&record);
         let (channel, init_end) = channel::pair().explain(|| "cannot make a socket pair")?;
         let joiner = cgroup.joiner()?;
+        // On v1 device rules go in one by one, first of all the one that denies everything: init must not make its
+        // devices meanwhile. On v2 a program is attached whole, beside init's work.
+        let limits_first = !joiner.is_empty();
+        if limits_first {
+            cgroup.apply_limits()?;
+        }
         let own_cgroup_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP.bits() as u64);
         let inputs = Inputs {
             channel: init_end,
@@ -319,7 +327,9 @@ impl Making {
         crate::step("5", "clone3");
         let mut init = spawn(&plan, inputs, cgroup.unified_dir(), &channel).map_err(Error::Start)?;
         crate::step("6", "serve");
-        cgroup.apply_limits()?;
+        if !limits_first {
+            cgroup.apply_limits()?;
+        }
         self.serve(&plan, &host, &mut init, &channel)?;
         let terminal = match &terminal.receiver {
             Some(receiver) => Some(super::terminal::receive(receiver).explain(|| "cannot receive the terminal")?),

@@ -14,27 +14,27 @@ pub struct Host {
     pub egid: u32,
     /// The caller runs in a user namespace of its own.
     pub in_user_namespace: bool,
+    /// The caller lacks the rights of the host's root, or says so with `--rootless`.
+    pub rootless: bool,
     /// The control group hierarchies.
     pub cgroups: Layout,
 }
 
 impl Host {
-    /// Looks at the host.
+    /// Looks at the host. `rootless` overrides what is found.
     ///
     /// # Errors
     /// Named by the file that cannot be read.
-    pub fn probe() -> Result<Self, Failure> {
+    pub fn probe(rootless: Option<bool>) -> Result<Self, Failure> {
+        let euid = rustix::process::geteuid().as_raw();
+        let in_user_namespace = in_user_namespace();
         Ok(Self {
-            euid: rustix::process::geteuid().as_raw(),
+            euid,
             egid: rustix::process::getegid().as_raw(),
-            in_user_namespace: in_user_namespace(),
+            in_user_namespace,
+            rootless: rootless.unwrap_or(euid != 0 || in_user_namespace),
             cgroups: Layout::probe().map_err(|error| Failure::new(error.to_string()))?,
         })
-    }
-
-    /// True when the caller lacks the rights of the host's root.
-    pub fn is_rootless(&self) -> bool {
-        self.euid != 0 || self.in_user_namespace
     }
 
     /// The highest capability number that the kernel knows (`/proc/sys/kernel/cap_last_cap`).

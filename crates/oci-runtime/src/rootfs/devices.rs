@@ -75,7 +75,8 @@ fn make(dir: &OwnedFd, name: &OsStr, device: &Device, bind: bool) -> Result<(), 
     match rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(device.mode & 0o7777), rdev) {
         Ok(()) => {}
         Err(Errno::EXIST) => return check_existing(dir, name, kind, rdev),
-        Err(Errno::PERM) => return bind_from_host(dir, name, &device.path),
+        // The host's node has the owner that nearly every device has; another one could not be given to it.
+        Err(Errno::PERM) if (device.uid, device.gid) == (0, 0) => return bind_from_host(dir, name, &device.path),
         Err(error) => return Err(error),
     }
     if device.uid == 0 && device.gid == 0 {
