@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod cache;
 mod dir;
 mod errno;
 mod error;

@@ -24,6 +24,7 @@ use crate::hooks;
 use crate::init::Inputs;
 use crate::init::failure::{Explain, Failure};
 use crate::plan::{self, Hook, Plan};
+use crate::security::seccomp::Cache;
 use crate::spec;
 
 /// What the command line says about the container to be made.
@@ -92,7 +93,7 @@ struct Compiled {
 /// # Errors
 /// What was attempted, on which field or path; nothing is left behind.
 pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) -> Result<Made> {
-    let mut compiled = compile(options)?;
+    let mut compiled = compile(store, options)?;
     let warnings = std::mem::take(&mut compiled.plan.warnings);
     let terminal = Terminal::ask(&compiled.plan, options)?;
     let join = open_namespaces(&compiled.plan)?;
@@ -117,7 +118,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
 }
 
 /// Step 2.
-fn compile(options: &Options) -> Result<Compiled> {
+fn compile(store: &Store, options: &Options) -> Result<Compiled> {
     crate::step("2", "load, compile");
     let loaded = spec::load(&options.bundle)?;
     let host = Host::probe(options.rootless)?;
@@ -131,7 +132,7 @@ fn compile(options: &Options) -> Result<Compiled> {
         euid: host.euid,
         last_cap: Host::last_capability()?,
     };
-    let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts)?;
+    let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts, &ProfileCache(store))?;
     if let Some(process) = plan.process.as_mut().filter(|_| options.listen_fds > 0) {
         let told = [format!("LISTEN_FDS={}", options.listen_fds), "LISTEN_PID=1".to_string()];
         process
@@ -165,6 +166,19 @@ fn compile(options: &Options) -> Result<Compiled> {
         cgroup,
         config_hash: loaded.sha256,
     })
+}
+
+/// Compiled seccomp profiles lie beside the containers.
+struct ProfileCache<'a>(&'a Store);
+
+impl Cache for ProfileCache<'_> {
+    fn get(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.cached(name)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        self.0.keep(name, bytes);
+    }
 }
 
 /// Opens the namespaces to join, while their paths mean what the caller means.
