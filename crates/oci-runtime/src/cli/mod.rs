@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use nucleus_core::{ContainerId, Store};
+use nucleus_sys::early::SEALED_VERBS;
 
 use log::{Format, Log};
 
@@ -113,9 +114,6 @@ struct SpecArgs {
     rootless: bool,
 }
 
-/// Subcommands that enter a container: they run from a sealed copy of the binary.
-const SEALED: [&str; 2] = ["create", "run"];
-
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn main() -> i32 {
     if crate::seal::raises_rights() {
@@ -127,10 +125,10 @@ pub fn main() -> i32 {
         print!("{}", version::text());
         return 0;
     }
-    // Before anything else: what is done until then is done twice. A word that is no subcommand costs a little time.
+    // Nearly always done by the entry point already. A word that is no subcommand costs a little time.
     if std::env::args_os()
         .skip(1)
-        .any(|arg| SEALED.iter().any(|verb| arg == *verb))
+        .any(|arg| SEALED_VERBS.iter().any(|verb| arg == *verb))
         && let Err(error) = crate::seal::ensure_sealed()
     {
         eprintln!("error: cannot seal the runtime: {}", nucleus_core::reason(&error));
