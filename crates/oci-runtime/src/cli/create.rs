@@ -50,9 +50,7 @@ impl Args {
         // helpers get none.
         crate::step("1", "sealed");
         let listen_fds = listen_fds();
-        let preserve_fds = nucleus_sys::process::inherited(self.preserve_fds.saturating_add(listen_fds));
-        nucleus_sys::process::cloexec_from(3)
-            .map_err(|error| format!("close_range: {}", nucleus_core::ErrnoText(error)))?;
+        let preserve_fds = super::inherited(self.preserve_fds.saturating_add(listen_fds))?;
         let absolute = |path: &Path| std::path::absolute(path);
         Ok(create::Options {
             id: self.id.clone(),

@@ -4,6 +4,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod list;
@@ -87,6 +88,8 @@ enum Command {
     Create(create::Args),
     /// Remove a container
     Delete(delete::Args),
+    /// Run another program in a container
+    Exec(exec::Args),
     /// Print what this runtime supports, as JSON
     Features,
     /// Send a signal to a container
@@ -174,6 +177,7 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
     match cli.command {
         Command::Create(args) => create::main(&args, &global),
         Command::Delete(args) => delete::main(&args, root, log),
+        Command::Exec(args) => Ok(exec::main(&args, root, log)),
         Command::Features => {
             print!("{}", features::document()?);
             Ok(0)
@@ -196,6 +200,15 @@ fn open_store(root: Option<&Path>, create: bool) -> Result<Store, nucleus_core::
     let in_user_namespace = crate::lifecycle::in_user_namespace;
     let path = nucleus_core::state_root(root, uid, euid, in_user_namespace, |name| std::env::var_os(name))?;
     Store::open(&path, create)
+}
+
+/// Those of the `count` descriptors from 3 on that the caller has left us. All are close-on-exec from now on: hooks and
+/// helpers get none.
+fn inherited(count: u32) -> Result<Vec<i32>, String> {
+    let fds = nucleus_sys::process::inherited(count);
+    nucleus_sys::process::cloexec_from(3)
+        .map_err(|error| format!("close_range: {}", nucleus_core::ErrnoText(error)))?;
+    Ok(fds)
 }
 
 fn parse_id(text: &str) -> Result<ContainerId, nucleus_core::IdError> {

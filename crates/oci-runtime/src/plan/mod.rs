@@ -8,6 +8,7 @@ mod capabilities;
 mod compile;
 mod devices;
 mod error;
+pub(crate) mod exec;
 mod hooks;
 mod mount_options;
 mod mounts;

@@ -32,6 +32,16 @@ pub(crate) fn check(spec: &Spec, warnings: &mut Vec<String>) -> Result<(), PlanE
     Ok(())
 }
 
+/// The same for the process of `exec`.
+pub(crate) fn check_process(section: &Process) -> Result<(), PlanError> {
+    let mut asked = Vec::new();
+    process(section, &mut asked);
+    match asked.into_iter().find(|(asked, _)| *asked) {
+        Some((_, field)) => Err(PlanError::unsupported(field)),
+        None => Ok(()),
+    }
+}
+
 fn process(process: &Process, asked: &mut Vec<(bool, &'static str)>) {
     asked.extend([
         (is_set(process.command_line()), "process.commandLine"),
