@@ -22,7 +22,6 @@ const HOOKS: &[&str] = &[
     "poststop",
 ];
 
-/// Not yet: `idmap`, `remount`, `ridmap`.
 const MOUNT_OPTIONS: &[&str] = &[
     "async",
     "atime",
@@ -32,6 +31,7 @@ const MOUNT_OPTIONS: &[&str] = &[
     "diratime",
     "dirsync",
     "exec",
+    "idmap",
     "iversion",
     "lazytime",
     "loud",
@@ -53,7 +53,9 @@ const MOUNT_OPTIONS: &[&str] = &[
     "rdev",
     "rdiratime",
     "relatime",
+    "remount",
     "rexec",
+    "ridmap",
     "rnoatime",
     "rnodev",
     "rnodiratime",
@@ -200,7 +202,7 @@ const SECCOMP_FLAGS: &[(&str, Option<u64>)] = &[
 
 const APPARMOR: Enabled = Enabled { enabled: false };
 const SELINUX: Enabled = Enabled { enabled: false };
-const IDMAP: Enabled = Enabled { enabled: false };
+const IDMAP: Enabled = Enabled { enabled: true };
 const NET_DEVICES: Enabled = Enabled { enabled: false };
 
 const INTEL_RDT: IntelRdt = IntelRdt {
@@ -209,7 +211,18 @@ const INTEL_RDT: IntelRdt = IntelRdt {
     monitoring: false,
 };
 
-const MEMORY_POLICY: MemoryPolicy = MemoryPolicy { modes: &[], flags: &[] };
+const MEMORY_POLICY: MemoryPolicy = MemoryPolicy {
+    modes: &[
+        "MPOL_BIND",
+        "MPOL_DEFAULT",
+        "MPOL_INTERLEAVE",
+        "MPOL_LOCAL",
+        "MPOL_PREFERRED",
+        "MPOL_PREFERRED_MANY",
+        "MPOL_WEIGHTED_INTERLEAVE",
+    ],
+    flags: &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
+};
 
 /// Annotations of config.json that weaken a container's isolation.
 const UNSAFE_ANNOTATIONS: &[&str] = &[];

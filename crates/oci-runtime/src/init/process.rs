@@ -65,6 +65,7 @@ pub fn become_user_program(plan: &Plan, inputs: &Inputs) -> Result<Infallible, F
     };
     if !plan.namespaces.creates(NEW_USER) {
         set_rlimits(process)?;
+        super::scheduling::schedule(process, None)?;
     }
     let entered = enter_working_directory(process);
     // Before seccomp: a profile may refuse getcwd(2).

@@ -18,11 +18,12 @@ use rustix::fs::{Mode, OFlags};
 
 use super::host::{Host, cgroup_view};
 use super::spawn::{Init, spawn};
-use super::{Error, Result, Warn, hook_state, id_maps};
+use super::{Error, Result, Warn, hook_state, id_mapped, id_maps};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::hooks;
 use crate::init::Inputs;
 use crate::init::failure::{Explain, Failure};
+use crate::init::scheduling;
 use crate::plan::{self, Hook, Plan};
 use crate::spec;
 
@@ -305,6 +306,7 @@ impl Making {
             channel: init_end,
             joiner: (!joiner.is_empty()).then_some(joiner),
             join,
+            id_mapped: id_mapped::trees(&plan)?,
             cgroups: cgroup_view(&host.cgroups, &record, own_cgroup_namespace),
             exec_fifo,
             started: Cell::new(false),
@@ -353,6 +355,9 @@ impl Making {
                 nucleus_sys::process::set_rlimit(Some(init.pid()), *resource, *soft, *hard)
                     .explain(|| format!("process.rlimits: cannot set resource {resource} to {soft}:{hard}"))
                     .map_err(Error::Start)?;
+            }
+            if let Some(process) = &plan.process {
+                scheduling::schedule(process, Some(init.pid())).map_err(Error::Start)?;
             }
             channel.go().map_err(gone)?;
         }
@@ -469,6 +474,7 @@ impl Inputs {
         let mut keep = vec![self.channel.as_fd()];
         keep.extend(self.joiner.iter().flat_map(nucleus_cgroup::Joiner::fds));
         keep.extend(self.join.iter().map(|(_, fd, _)| fd.as_fd()));
+        keep.extend(self.id_mapped.iter().map(|(_, fd)| fd.as_fd()));
         keep.extend(self.exec_fifo.iter().map(AsFd::as_fd));
         keep.extend(self.console_socket.iter().map(AsFd::as_fd));
         let numbers: Vec<i32> = self.preserve_fds.iter().copied().chain(self.log_fd).collect();

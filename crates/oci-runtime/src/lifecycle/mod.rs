@@ -8,6 +8,7 @@ pub mod delete;
 pub mod error;
 pub mod foreground;
 mod host;
+mod id_mapped;
 mod id_maps;
 pub mod kill;
 mod spawn;

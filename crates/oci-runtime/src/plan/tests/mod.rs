@@ -5,11 +5,13 @@
 
 mod devices;
 mod golden;
+mod id_maps;
 mod misc;
 mod mounts;
 mod mutations;
 mod namespaces;
 mod process;
+mod scheduling;
 
 use serde_json::{Value, json};
 
