@@ -18,6 +18,7 @@
 //! | 11 | startContainer hooks, execve | |
 
 pub mod failure;
+pub mod filter;
 mod process;
 pub mod scheduling;
 

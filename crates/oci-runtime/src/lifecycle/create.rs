@@ -18,12 +18,13 @@ use rustix::fs::{Mode, OFlags};
 
 use super::host::{Host, cgroup_view};
 use super::spawn::{Init, spawn};
-use super::{Error, Result, Warn, hook_state, id_mapped, id_maps};
+use super::{Error, Result, Warn, hook_state, id_mapped, id_maps, listener, net_devices};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::hooks;
 use crate::init::Inputs;
 use crate::init::failure::{Explain, Failure};
 use crate::init::scheduling;
+use crate::network::devices::Moved;
 use crate::plan::{self, Hook, Plan};
 use crate::spec;
 
@@ -101,6 +102,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
         reservation,
         state: initial_state(options, &compiled)?,
         hooks_ran: false,
+        net_devices: None,
     };
     match making.go(options, compiled, until, terminal, join) {
         Ok((init, channel, terminal, poststart)) => {
@@ -272,6 +274,7 @@ struct Making {
     reservation: Reservation,
     state: ContainerState,
     hooks_ran: bool,
+    net_devices: Option<Moved>,
 }
 
 impl Making {
@@ -300,6 +303,7 @@ impl Making {
         // A rootless container may have to do without some of the groups that were planned.
         self.state.cgroup = record_of(&record);
         let (channel, init_end) = channel::pair().explain(|| "cannot make a socket pair")?;
+        let network = net_devices::joined_network(&plan, &join)?;
         let joiner = cgroup.joiner()?;
         let own_cgroup_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP.bits() as u64);
         let inputs = Inputs {
@@ -322,6 +326,7 @@ impl Making {
         let mut init = spawn(&plan, inputs, cgroup.unified_dir(), &channel).map_err(Error::Start)?;
         crate::step("6", "serve");
         cgroup.apply_limits()?;
+        self.net_devices = net_devices::move_in(&plan, network, &init).map_err(Error::Start)?;
         self.serve(&plan, &host, &mut init, &channel)?;
         let terminal = match &terminal.receiver {
             Some(receiver) => Some(super::terminal::receive(receiver).explain(|| "cannot receive the terminal")?),
@@ -364,6 +369,10 @@ impl Making {
         loop {
             match channel.receive().explain(|| "cannot hear init")? {
                 Some(ToHost::Ready) => return Ok(()),
+                Some(ToHost::Listener(number)) => {
+                    self.hand_over_listener(plan, init, number).map_err(Error::Start)?;
+                    channel.go().map_err(gone)?;
+                }
                 Some(ToHost::TimeNamespaceMade) => {
                     write_time_offsets(plan, init).map_err(Error::Start)?;
                     channel.go().map_err(gone)?;
@@ -392,6 +401,13 @@ impl Making {
         Ok(())
     }
 
+    fn hand_over_listener(&self, plan: &Plan, init: &Init, number: i32) -> std::result::Result<(), Failure> {
+        let to = plan.seccomp.as_ref().and_then(|seccomp| seccomp.listener.as_ref());
+        let to = to.ok_or_else(|| Failure::new("init: unexpected message"))?;
+        let pidfd = init.pidfd().explain(|| "init")?;
+        listener::hand_over(to, init.pid(), pidfd, number, &hook_state(&self.state), "creating")
+    }
+
     fn run_create_hooks(&mut self, plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {
         self.hooks_ran = true;
         let state = hook_state(&self.state).json("creating", init.pid());
@@ -408,6 +424,9 @@ impl Making {
 
     /// Step 7: from here on the directory answers for the container, and init may go on.
     fn commit(self, init: Init, channel: HostEnd, terminal: Option<OwnedFd>, poststart: Vec<Hook>) -> Result<Made> {
+        if let Some(moved) = self.net_devices {
+            moved.keep();
+        }
         let dir = self.reservation.commit();
         crate::step("9", "let init go on");
         let pid = init.pid();

@@ -11,6 +11,8 @@ mod host;
 mod id_mapped;
 mod id_maps;
 pub mod kill;
+mod listener;
+mod net_devices;
 mod spawn;
 pub mod start;
 mod terminal;

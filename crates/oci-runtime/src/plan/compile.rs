@@ -10,8 +10,8 @@ use nix::mount::MsFlags;
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Spec};
 
 use super::{
-    Mount, MountKind, Plan, PlanError, Rootfs, devices, hooks, memory_policy, mount_options, mounts, namespaces, paths,
-    process, scheduling, sysctl, unsupported,
+    Mount, MountKind, Plan, PlanError, Rootfs, devices, hooks, memory_policy, mount_options, mounts, namespaces,
+    net_devices, paths, process, scheduling, sysctl, unsupported,
 };
 use crate::security::seccomp;
 
@@ -92,6 +92,7 @@ impl Plan {
             sysctl: sysctl::compile(sysctl, &namespaces, hostname.is_some())?,
             domainname: namespaces::uts_name(spec.domainname().as_ref(), "domainname", &namespaces)?,
             seccomp: profile.map(seccomp::compile).transpose()?,
+            net_devices: net_devices::compile(linux.and_then(|l| l.net_devices().as_ref()), &namespaces)?,
             personality: personality.map(scheduling::personality).transpose()?,
             memory_policy: memory_policy.map(memory_policy::compile).transpose()?,
             hooks: hooks::compile(spec.hooks().as_ref())?,

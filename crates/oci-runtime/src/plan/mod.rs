@@ -15,7 +15,8 @@ mod memory_policy;
 mod mount_options;
 mod mounts;
 mod namespaces;
-mod paths;
+mod net_devices;
+pub(crate) mod paths;
 mod process;
 mod scheduling;
 mod sysctl;
@@ -63,6 +64,8 @@ pub(crate) struct Plan {
     pub process: Option<Process>,
     /// `linux.seccomp`, compiled.
     pub seccomp: Option<Seccomp>,
+    /// `linux.netDevices`, sorted by the name on the host.
+    pub net_devices: Vec<NetDevice>,
     /// `linux.personality`, for personality(2).
     pub personality: Option<u32>,
     /// `linux.memoryPolicy`.
@@ -193,6 +196,15 @@ pub(crate) enum MountKind {
     },
 }
 
+/// One entry of `linux.netDevices`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NetDevice {
+    /// Its name on the host.
+    pub host: String,
+    /// Its name in the container; may be a pattern such as `eth%d`.
+    pub inside: String,
+}
+
 /// One device node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Device {
@@ -286,6 +298,17 @@ pub(crate) struct Seccomp {
     pub program: Vec<u8>,
     /// `SECCOMP_FILTER_FLAG_*` for seccomp(2).
     pub flags: u64,
+    /// Who is asked; `Some` only when a rule says `SCMP_ACT_NOTIFY`.
+    pub listener: Option<Listener>,
+}
+
+/// `linux.seccomp.listenerPath` and `listenerMetadata`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listener {
+    /// A UNIX stream socket of the host.
+    pub path: PathBuf,
+    /// For whoever listens there.
+    pub metadata: Option<String>,
 }
 
 /// The six kinds of hooks, in the order in which runtime.md runs them.

@@ -44,10 +44,6 @@ fn linux(linux: &Linux, asked: &mut Vec<(bool, &'static str)>) {
     asked.extend([
         (is_set(linux.mount_label()), "linux.mountLabel"),
         (
-            linux.net_devices().as_ref().is_some_and(|map| !map.is_empty()),
-            "linux.netDevices",
-        ),
-        (
             linux
                 .intel_rdt()
                 .as_ref()

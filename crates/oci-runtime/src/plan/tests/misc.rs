@@ -162,7 +162,6 @@ fn what_is_not_implemented_is_refused_by_name() {
         process("selinuxLabel", json!("system_u:system_r:container_t:s0")),
         process("commandLine", json!("cmd.exe")),
         linux("mountLabel", json!("system_u:object_r:container_file_t:s0")),
-        linux("netDevices", json!({"eth1": {}})),
         linux("intelRdt", json!({"closID": "guaranteed"})),
     ];
     for (patch, field) in table {

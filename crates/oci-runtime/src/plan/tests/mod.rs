@@ -10,6 +10,7 @@ mod misc;
 mod mounts;
 mod mutations;
 mod namespaces;
+mod net_devices;
 mod process;
 mod scheduling;
 

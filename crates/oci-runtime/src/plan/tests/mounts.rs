@@ -6,7 +6,7 @@ use nix::mount::MsFlags;
 use nucleus_sys::mount::{Attributes, attr};
 use serde_json::{Value, json};
 
-use super::{error, plan, refused};
+use super::{plan, refused};
 use crate::plan::mount_options::meaning;
 use crate::plan::{Mount, MountKind};
 
