@@ -10,6 +10,7 @@ pub mod mount;
 pub mod net;
 pub mod pidfs;
 pub mod process;
+pub mod sched;
 pub mod seccomp;
 
 use rustix::io::Errno;

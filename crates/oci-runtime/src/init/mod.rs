@@ -18,8 +18,10 @@
 //! | 11 | startContainer hooks, execve | |
 
 pub mod failure;
+pub mod filter;
 pub mod joined;
 mod process;
+pub mod scheduling;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -96,6 +98,8 @@ pub struct Inputs {
     pub joiner: Option<Joiner>,
     /// Namespaces to join (a `CLONE_NEW*` bit, an open namespace file, its path), in order.
     pub join: Vec<(u64, OwnedFd, String)>,
+    /// Bind mounts that the host side has made, as only it could map their owners: index into the plan's mounts, tree.
+    pub id_mapped: Vec<(usize, OwnedFd)>,
     /// The container's view of the control groups.
     pub cgroups: cgroup_mount::View,
     /// Where the terminal is sent.
@@ -155,6 +159,7 @@ fn steps(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
     container_hooks(plan, inputs)?;
     change_root(plan, inputs, &root)?;
     crate::step("init:8", "rights");
+    scheduling::set_domain(plan)?;
     process::become_user_program(plan, &inputs.last)
 }
 
@@ -277,7 +282,7 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
         return Root::open(path).explain(|| format!("root.path: cannot open {}", path.display()));
     }
     let root = pivot::prepare(&plan.rootfs)?;
-    mounts::mount_all(&root, &plan.mounts, &inputs.cgroups)?;
+    mounts::mount_all(&root, &plan.mounts, &inputs.cgroups, &inputs.id_mapped)?;
     if !plan.dev_is_bound {
         let new_user = plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64);
         devices::make_all(&root, &plan.devices, new_user || inputs.last.in_user_namespace)?;

@@ -66,6 +66,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     // Inside a user namespace nobody may raise a hard limit: there the host side does it.
     if !plan.namespaces.has(NEW_USER) {
         set_rlimits(process)?;
+        super::scheduling::schedule(process, None)?;
     }
     let entered = enter_working_directory(process);
     // Before seccomp: a profile may refuse getcwd(2).
@@ -73,7 +74,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).explain(|| "process.noNewPrivileges")?;
     } else {
-        load_seccomp(plan)?;
+        super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
     let env = complete_environment(process);
     crate::step("init:9", "drop rights");
@@ -87,7 +88,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
     open_doors(last)?;
     if process.no_new_privileges {
-        load_seccomp(plan)?;
+        super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
     crate::step("init:10", "ready");
     await_start(last)?;
@@ -145,13 +146,6 @@ fn set_rlimits(process: &Process) -> Result<(), Failure> {
             .explain(|| format!("process.rlimits: cannot set resource {resource} to {soft}:{hard}"))?;
     }
     Ok(())
-}
-
-fn load_seccomp(plan: &Plan) -> Result<(), Failure> {
-    let Some(seccomp) = &plan.seccomp else { return Ok(()) };
-    nucleus_sys::seccomp::set_filter(&seccomp.program, seccomp.flags)
-        .map(drop)
-        .explain(|| "linux.seccomp: the kernel refuses the filter")
 }
 
 fn enter_working_directory(process: &Process) -> Result<(), Failure> {

@@ -18,11 +18,12 @@ use rustix::fs::{Mode, OFlags};
 use super::host::{Host, cgroup_view};
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
-use super::{Error, Result, Warn, hook_state, id_maps, pid_file, set_rlimits};
+use super::{Error, Result, Warn, hook_state, id_mapped, id_maps, listener, net_devices, pid_file, set_rlimits};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::hooks;
 use crate::init::failure::{Explain, Failure};
-use crate::init::{Inputs, Last};
+use crate::init::{Inputs, Last, scheduling};
+use crate::network::devices::Moved;
 use crate::plan::{self, Hook, Plan};
 use crate::security::seccomp::Cache;
 use crate::spec;
@@ -104,6 +105,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
         reservation,
         state: initial_state(options, &compiled)?,
         hooks_ran: false,
+        net_devices: None,
     };
     match making.go(options, compiled, until, &mut terminal, join) {
         Ok((init, channel, terminal, poststart)) => {
@@ -260,6 +262,7 @@ struct Making {
     reservation: Reservation,
     state: ContainerState,
     hooks_ran: bool,
+    net_devices: Option<Moved>,
 }
 
 impl Making {
@@ -291,6 +294,7 @@ impl Making {
         // A rootless container may have to do without some of the groups that were planned.
         self.state.cgroup = record_of(&record);
         let (channel, init_end) = channel::pair().explain(|| "cannot make a socket pair")?;
+        let network = net_devices::joined_network(&plan, &join)?;
         let joiner = cgroup.joiner()?;
         // On v1 device rules go in one by one, first of all the one that denies everything: init must not make its
         // devices meanwhile. On v2 a program is attached whole, beside init's work.
@@ -311,6 +315,7 @@ impl Making {
             },
             joiner: (!joiner.is_empty()).then_some(joiner),
             join,
+            id_mapped: id_mapped::trees(&plan)?,
             cgroups: cgroup_view(&host.cgroups, &record, own_cgroup_namespace),
             console_socket: terminal.socket.take(),
             keyring: (!options.no_new_keyring)
@@ -330,6 +335,7 @@ impl Making {
         if !limits_first {
             cgroup.apply_limits()?;
         }
+        self.net_devices = net_devices::move_in(&plan, network, &init).map_err(Error::Start)?;
         self.serve(&plan, &host, &mut init, &channel)?;
         let terminal = terminal.master()?;
         crate::step("7", "commit");
@@ -355,11 +361,18 @@ impl Making {
         let gone = |_| Error::Start(Failure::new("init is gone"));
         if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
             id_maps::write(plan, host, init.pid()).map_err(Error::Start)?;
+            if let Some(process) = &plan.process {
+                scheduling::schedule(process, Some(init.pid())).map_err(Error::Start)?;
+            }
             channel.go().map_err(gone)?;
         }
         loop {
             match channel.receive().explain(|| "cannot hear init")? {
                 Some(ToHost::Ready) => return set_rlimits(plan, init.pid()).map_err(Error::Start),
+                Some(ToHost::Listener(number)) => {
+                    self.hand_over_listener(plan, init, number).map_err(Error::Start)?;
+                    channel.go().map_err(gone)?;
+                }
                 Some(ToHost::TimeNamespaceMade) => {
                     write_time_offsets(plan, init).map_err(Error::Start)?;
                     channel.go().map_err(gone)?;
@@ -388,6 +401,13 @@ impl Making {
         Ok(())
     }
 
+    fn hand_over_listener(&self, plan: &Plan, init: &Init, number: i32) -> std::result::Result<(), Failure> {
+        let to = plan.seccomp.as_ref().and_then(|seccomp| seccomp.listener.as_ref());
+        let to = to.ok_or_else(|| Failure::new("init: unexpected message"))?;
+        let pidfd = init.pidfd().explain(|| "init")?;
+        listener::hand_over(to, init.pid(), pidfd, number, &hook_state(&self.state), "creating")
+    }
+
     fn run_create_hooks(&mut self, plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {
         self.hooks_ran = true;
         let state = hook_state(&self.state).json("creating", init.pid());
@@ -404,6 +424,9 @@ impl Making {
 
     /// Step 7: from here on the directory answers for the container, and init may go on.
     fn commit(self, init: Init, channel: HostEnd, terminal: Option<OwnedFd>, poststart: Vec<Hook>) -> Result<Made> {
+        if let Some(moved) = self.net_devices {
+            moved.keep();
+        }
         let dir = self.reservation.commit();
         crate::step("9", "let init go on");
         let pid = init.pid();

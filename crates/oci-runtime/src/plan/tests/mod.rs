@@ -5,11 +5,14 @@
 
 mod devices;
 mod golden;
+mod id_maps;
 mod misc;
 mod mounts;
 mod mutations;
 mod namespaces;
+mod net_devices;
 mod process;
+mod scheduling;
 
 use serde_json::{Value, json};
 

@@ -270,11 +270,18 @@ fn refused_profiles() {
     let table = [
         (
             json!({"defaultAction": "SCMP_ACT_NOTIFY"}),
-            "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY is not supported",
+            "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be used as default action",
         ),
         (
-            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x.sock"}),
-            "linux.seccomp.listenerPath: is not supported",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
+            "linux.seccomp.listenerPath: must be set, as a rule says SCMP_ACT_NOTIFY",
+        ),
+        (
+            json!({
+                "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/\u{0}",
+                "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]
+            }),
+            "linux.seccomp.listenerPath: must not contain a NUL byte",
         ),
         (
             json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}),
@@ -303,14 +310,14 @@ fn refused_profiles() {
 #[test]
 fn refused_rules() {
     let rule = |rule: Value| {
-        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s", "syscalls": [
             {"names": ["read"], "action": "SCMP_ACT_LOG"}, rule
         ]})
     };
     let table = [
         (
             rule(json!({"names": ["write"], "action": "SCMP_ACT_NOTIFY"})),
-            "linux.seccomp.syscalls[1].action: SCMP_ACT_NOTIFY is not supported",
+            "linux.seccomp.syscalls[1].names[0]: SCMP_ACT_NOTIFY cannot be used for the write syscall",
         ),
         (
             rule(json!({"names": ["write"], "action": "SCMP_ACT_TRACE", "errnoRet": 65536})),
@@ -473,4 +480,29 @@ fn a_profile_is_compiled_once_and_a_damaged_entry_again() {
     }
     assert_eq!(compile_cached(&profile("SCMP_ACT_ERRNO"), &cache).unwrap(), one);
     assert_eq!(cache.puts.get(), 3, "a cut-off entry is no filter");
+}
+
+#[test]
+fn a_listener_is_made_only_when_a_rule_asks() {
+    let with = |action: &str, flags: Value| {
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent.sock", "listenerMetadata": "m",
+            "flags": flags, "syscalls": [{"names": ["mkdir", "no_such_call"], "action": action}]
+        });
+        compile(&serde_json::from_value(profile).unwrap()).unwrap()
+    };
+    let asked = with("SCMP_ACT_NOTIFY", json!([]));
+    let listener = asked.listener.unwrap();
+    assert_eq!(
+        (listener.path.to_str(), listener.metadata.as_deref()),
+        (Some("/run/agent.sock"), Some("m"))
+    );
+    assert_eq!(asked.flags, kernel::FLAG_NEW_LISTENER);
+    let flags = json!(["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]);
+    assert_eq!(
+        with("SCMP_ACT_NOTIFY", flags.clone()).flags,
+        kernel::FLAG_NEW_LISTENER | kernel::FLAG_TSYNC | kernel::FLAG_TSYNC_ESRCH | kernel::FLAG_WAIT_KILLABLE_RECV
+    );
+    let silent = with("SCMP_ACT_KILL", flags);
+    assert_eq!((silent.listener, silent.flags), (None, kernel::FLAG_TSYNC));
 }
