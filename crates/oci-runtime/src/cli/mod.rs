@@ -4,16 +4,21 @@
 
 mod create;
 mod delete;
+mod events;
 mod features;
 mod kill;
 mod list;
 mod log;
+mod pause;
+mod ps;
+mod resume;
 mod run;
 mod spec;
 mod start;
 mod state;
 mod table;
 mod trace;
+mod update;
 mod version;
 
 use std::path::{Path, PathBuf};
@@ -73,12 +78,20 @@ enum Command {
     Create(create::Args),
     /// Remove a container
     Delete(delete::Args),
+    /// Print statistics and out-of-memory events, as JSON
+    Events(events::Args),
     /// Print what this runtime supports, as JSON
     Features,
     /// Send a signal to a container
     Kill(kill::Args),
     /// List containers
     List(list::Args),
+    /// Stop every process of a container where it is
+    Pause(pause::Args),
+    /// List the processes of a container
+    Ps(ps::Args),
+    /// Let a paused container go on
+    Resume(resume::Args),
     /// Create and start a container
     Run(run::Args),
     /// Write a config.json to start from
@@ -87,6 +100,8 @@ enum Command {
     Start(start::Args),
     /// Print the state of a container, as JSON
     State(state::Args),
+    /// Change the limits of a container
+    Update(update::Args),
 }
 
 /// Flags of `spec`.
@@ -158,12 +173,16 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
     match cli.command {
         Command::Create(args) => create::main(&args, root, log),
         Command::Delete(args) => delete::main(&args, root, log),
+        Command::Events(args) => events::main(&args, root),
         Command::Features => {
             print!("{}", features::document()?);
             Ok(0)
         }
         Command::Kill(args) => kill::main(&args, root),
         Command::List(args) => list::main(&args, root),
+        Command::Pause(args) => pause::main(&args, root),
+        Command::Ps(args) => ps::main(&args, root),
+        Command::Resume(args) => resume::main(&args, root),
         Command::Run(args) => run::main(&args, root, log),
         Command::Spec(args) => {
             spec::write(&args.bundle, args.rootless)?;
@@ -171,6 +190,7 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
         }
         Command::Start(args) => start::main(&args, root),
         Command::State(args) => state::main(&args, root),
+        Command::Update(args) => update::main(&args, root, log),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The verbs on the host side: create, start, run, kill, delete, and what they share.
+//! The verbs on the host side, from create to delete, and what they share.
 //!
 //! Called by `cli` only. The rule: whatever makes a kernel object owns its removal. A verb that fails leaves the host
 //! as it was; a runtime that is killed leaves a state from which `delete --force` removes everything.
@@ -6,13 +6,17 @@
 pub mod create;
 pub mod delete;
 pub mod error;
+pub mod events;
 pub mod foreground;
+pub mod freeze;
 mod host;
 mod id_maps;
 pub mod kill;
+pub mod ps;
 mod spawn;
 pub mod start;
 mod terminal;
+pub mod update;
 
 use nucleus_core::{CgroupRecord, ContainerDir, ContainerId, ContainerState, Observation, Operation, Store};
 
