@@ -4,17 +4,22 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
 mod list;
 mod log;
+mod pause;
+mod ps;
+mod resume;
 mod run;
 mod spec;
 mod start;
 mod state;
 mod table;
 mod trace;
+mod update;
 mod version;
 
 use std::path::{Path, PathBuf};
@@ -88,6 +93,8 @@ enum Command {
     Create(create::Args),
     /// Remove a container
     Delete(delete::Args),
+    /// Print statistics and out-of-memory events, as JSON
+    Events(events::Args),
     /// Run another program in a container
     Exec(exec::Args),
     /// Print what this runtime supports, as JSON
@@ -96,6 +103,12 @@ enum Command {
     Kill(kill::Args),
     /// List containers
     List(list::Args),
+    /// Stop every process of a container where it is
+    Pause(pause::Args),
+    /// List the processes of a container
+    Ps(ps::Args),
+    /// Let a paused container go on
+    Resume(resume::Args),
     /// Create and start a container
     Run(run::Args),
     /// Write a config.json to start from
@@ -104,6 +117,8 @@ enum Command {
     Start(start::Args),
     /// Print the state of a container, as JSON
     State(state::Args),
+    /// Change the limits of a container
+    Update(update::Args),
 }
 
 /// Flags of `spec`.
@@ -177,6 +192,7 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
     match cli.command {
         Command::Create(args) => create::main(&args, &global),
         Command::Delete(args) => delete::main(&args, root, log),
+        Command::Events(args) => events::main(&args, root),
         Command::Exec(args) => Ok(exec::main(&args, root, log)),
         Command::Features => {
             print!("{}", features::document()?);
@@ -184,6 +200,9 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
         }
         Command::Kill(args) => kill::main(&args, root),
         Command::List(args) => list::main(&args, root),
+        Command::Pause(args) => pause::main(&args, root),
+        Command::Ps(args) => ps::main(&args, root),
+        Command::Resume(args) => resume::main(&args, root),
         Command::Run(args) => run::main(&args, &global),
         Command::Spec(args) => {
             spec::write(&args.bundle, args.rootless)?;
@@ -191,6 +210,7 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
         }
         Command::Start(args) => start::main(&args, root),
         Command::State(args) => state::main(&args, root),
+        Command::Update(args) => update::main(&args, root, log),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The verbs on the host side: create, start, run, exec, kill, delete, and what they share.
+//! The verbs on the host side, from create to delete, and what they share.
 //!
 //! Called by `cli` only. The rule: whatever makes a kernel object owns its removal. A verb that fails leaves the host
 //! as it was; a runtime that is killed leaves a state from which `delete --force` removes everything.
@@ -6,8 +6,10 @@
 pub mod create;
 pub mod delete;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod foreground;
+pub mod freeze;
 mod host;
 mod id_mapped;
 mod id_maps;
@@ -15,9 +17,11 @@ pub mod kill;
 mod listener;
 mod net_devices;
 mod pid_file;
+pub mod ps;
 mod spawn;
 pub mod start;
 mod terminal;
+pub mod update;
 
 use std::ffi::CString;
 
