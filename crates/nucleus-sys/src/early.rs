@@ -50,25 +50,23 @@ const EXE: &core::ffi::CStr = c"/proc/self/exe";
 extern "C" fn early(stack: *const usize) {
     // SAFETY: at the entry point the stack pointer points to argc (System V ABI, process initialisation).
     let argc = unsafe { stack.read_volatile() };
-    // SAFETY: argv follows argc.
-    let argv = unsafe { stack.add(1) };
+    let argv = stack.wrapping_add(1);
     let verb = |index: usize| {
         // SAFETY: `index` is below argc, so that argv has this entry.
-        let argument = unsafe { argv.add(index).read_volatile() } as *const u8;
+        let argument = unsafe { argv.wrapping_add(index).read_volatile() } as *const u8;
         SEALED_VERBS.iter().any(|verb| is_text(argument, verb))
     };
     if !(1..argc).any(verb) || is_read_only() {
         return;
     }
-    // SAFETY: envp follows the NULL that ends argv.
-    let envp = unsafe { argv.add(argc + 1) };
-    seal(argv, envp);
+    // envp follows the NULL that ends argv.
+    seal(argv, argv.wrapping_add(argc + 1));
 }
 
 /// True when the C string is exactly this text.
 fn is_text(string: *const u8, text: &str) -> bool {
     // SAFETY: a read past the end of the string is not possible: the comparison stops at its NUL, which is in no verb.
-    let at = |index: usize| unsafe { string.add(index).read_volatile() };
+    let at = |index: usize| unsafe { string.wrapping_add(index).read_volatile() };
     text.bytes().enumerate().all(|(index, byte)| at(index) == byte) && at(text.len()) == 0
 }
 
@@ -84,7 +82,7 @@ fn is_read_only() -> bool {
     }
     // `struct statfs` of the 64-bit ABIs: f_flags is the eleventh word.
     // SAFETY: the kernel has filled the buffer, and 10 is inside it.
-    let flags = unsafe { buffer.as_ptr().cast::<i64>().add(10).read_volatile() };
+    let flags = unsafe { buffer.as_ptr().cast::<i64>().wrapping_add(10).read_volatile() };
     flags & ST_RDONLY != 0
 }
 

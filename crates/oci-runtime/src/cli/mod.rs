@@ -35,12 +35,7 @@ type Outcome = Result<i32, Box<dyn std::error::Error>>;
 
 /// A low-level container runtime: creates and runs containers from OCI bundles.
 #[derive(Debug, Parser)]
-#[command(
-    name = "nucleus",
-    disable_version_flag = true,
-    subcommand_required = true,
-    arg_required_else_help = true
-)]
+#[command(name = "nucleus", disable_version_flag = true, arg_required_else_help = true)]
 struct Cli {
     /// Directory that holds the state of all containers
     #[arg(long, value_name = "DIR")]
@@ -64,7 +59,7 @@ struct Cli {
     #[arg(long, short = 'v')]
     version: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// Flags that every subcommand may need.
@@ -138,11 +133,6 @@ pub fn main() -> i32 {
         eprintln!("error: refusing to run: this binary is setuid, setgid, or has file capabilities");
         return 1;
     }
-    // Before clap: a version needs no subcommand.
-    if matches!(std::env::args_os().nth(1), Some(first) if first == "--version" || first == "-v") {
-        print!("{}", version::text());
-        return 0;
-    }
     // Nearly always done by the entry point already. A word that is no subcommand costs a little time.
     if std::env::args_os()
         .skip(1)
@@ -152,12 +142,14 @@ pub fn main() -> i32 {
         eprintln!("error: cannot seal the runtime: {}", nucleus_core::reason(&error));
         return 1;
     }
+    // Whoever started us may have left descriptors open: hooks and helpers get none of them.
+    if let Err(error) = nucleus_sys::process::cloexec_from(3) {
+        Log::default().error(&format!("close_range: {}", nucleus_core::ErrnoText(error)));
+        return 1;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return i32::from(error.use_stderr());
-        }
+        Err(error) => return wrong_usage(&error),
     };
     let log = match Log::open(cli.log.as_deref(), cli.log_format, cli.debug) {
         Ok(log) => log,
@@ -175,11 +167,52 @@ pub fn main() -> i32 {
     }
 }
 
-fn dispatch(cli: Cli, log: &Log) -> Outcome {
-    if cli.version {
-        print!("{}", version::text());
-        return Ok(0);
+/// Help goes to standard output. A mistake is one line, also for the log: clap gives up before it knows the flags, so
+/// the log's are picked out by hand.
+fn wrong_usage(error: &clap::Error) -> i32 {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return 0;
     }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return 1;
+    }
+    let args: Vec<String> = std::env::args_os()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
+    let flag = |name: &str| {
+        args.iter()
+            .enumerate()
+            .find_map(|(at, arg)| match arg.strip_prefix(name)? {
+                "" => args.get(at + 1).cloned(),
+                value => value.strip_prefix('=').map(str::to_owned),
+            })
+    };
+    let format = flag("--log-format")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default();
+    let log = Log::open(flag("--log").as_deref().map(Path::new), format, false).unwrap_or_default();
+    let text = error.to_string();
+    let first: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .collect();
+    log.error(first.join(" ").trim_start_matches("error: "));
+    1
+}
+
+fn dispatch(cli: Cli, log: &Log) -> Outcome {
+    let Some(command) = cli.command.filter(|_| !cli.version) else {
+        return match cli.version {
+            true => {
+                print!("{}", version::text());
+                Ok(0)
+            }
+            false => Err("no command is given: see nucleus --help".into()),
+        };
+    };
     if cli.systemd_cgroup {
         return Err("--systemd-cgroup is not supported yet: use the cgroupfs driver".into());
     }
@@ -189,7 +222,7 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
         rootless: cli.rootless.0,
         log,
     };
-    match cli.command {
+    match command {
         Command::Create(args) => create::main(&args, &global),
         Command::Delete(args) => delete::main(&args, root, log),
         Command::Events(args) => events::main(&args, root),
@@ -222,13 +255,10 @@ fn open_store(root: Option<&Path>, create: bool) -> Result<Store, nucleus_core::
     Store::open(&path, create)
 }
 
-/// Those of the `count` descriptors from 3 on that the caller has left us. All are close-on-exec from now on: hooks and
-/// helpers get none.
-fn inherited(count: u32) -> Result<Vec<i32>, String> {
+/// Those of the `count` descriptors from 3 on that the caller has left us, by number.
+fn inherited(count: u32, log: &Log) -> Vec<i32> {
     let fds = nucleus_sys::process::inherited(count);
-    nucleus_sys::process::cloexec_from(3)
-        .map_err(|error| format!("close_range: {}", nucleus_core::ErrnoText(error)))?;
-    Ok(fds)
+    fds.into_iter().filter(|fd| Some(*fd) != log.raw_fd()).collect()
 }
 
 fn parse_id(text: &str) -> Result<ContainerId, nucleus_core::IdError> {

@@ -5,10 +5,11 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
-use rustix::fs::{Access, AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -37,17 +38,18 @@ pub fn become_namespace_root() -> Result<(), Failure> {
         .explain(|| "linux.uidMappings, linux.gidMappings: cannot become uid 0 and gid 0 of the user namespace")
 }
 
-/// Writes sysctls through the host's /proc, which no image can have replaced: the kernel shows each process the
-/// values of its own namespaces there.
+/// Writes sysctls through the host's /proc, opened and proven before any other mount namespace was entered: the kernel
+/// shows each process the values of its own namespaces there. A file that something else is mounted over is refused.
 ///
 /// # Errors
 /// Named by `linux.sysctl`.
-pub fn write_sysctls(sysctls: &[(PathBuf, String)]) -> Result<(), Failure> {
+pub fn write_sysctls(procfs: &OwnedFd, sysctls: &[(PathBuf, String)]) -> Result<(), Failure> {
     for (path, value) in sysctls {
         let write = || {
-            let file = Path::new("/proc/sys").join(path);
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = rustix::fs::open(file, flags, Mode::empty())?;
+            let file = Path::new("sys").join(path);
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = rustix::fs::openat2(procfs, file, flags, Mode::empty(), resolve)?;
             rustix::io::write(&file, value.as_bytes())
         };
         write().explain(|| format!("linux.sysctl: cannot write {value:?} to /proc/sys/{}", path.display()))?;

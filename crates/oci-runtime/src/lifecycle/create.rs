@@ -317,6 +317,7 @@ impl Making {
             join,
             id_mapped: id_mapped::trees(&plan)?,
             cgroups: cgroup_view(&host.cgroups, &record, own_cgroup_namespace),
+            procfs: super::host::open_procfs()?,
             console_socket: terminal.socket.take(),
             keyring: (!options.no_new_keyring)
                 .then(|| super::keyring_of(&options.id))

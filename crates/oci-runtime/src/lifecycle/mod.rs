@@ -26,7 +26,7 @@ pub mod update;
 use std::ffi::CString;
 
 use nix::sched::CloneFlags;
-use nucleus_core::{CgroupRecord, ContainerDir, ContainerId, ContainerState, Observation, Operation, Store};
+use nucleus_core::{CgroupRecord, ContainerDir, ContainerId, ContainerState, Driver, Observation, Operation, Store};
 use rustix::process::Pid;
 
 use crate::hooks;
@@ -77,6 +77,9 @@ impl Container {
     /// # Errors
     /// The refusal, in runc's words.
     pub fn check(&self, operation: Operation) -> Result<()> {
+        if self.state.driver != Driver::Native {
+            return Err(Failure::new("this container was made by a newer version, which must be used for it").into());
+        }
         self.seen.status.check(operation)?;
         Ok(())
     }
