@@ -55,7 +55,7 @@ pub(crate) fn disk_reads_are_counted(rig: &Rig) {
     let name = if rig.mode == "v2" { "io" } else { "blkio" };
     rig.require(name);
     let Some((path, numbers)) = disk(rig) else { return };
-    let cgroup = rig.create("{}");
+    let cgroup = rig.create(r#"{"devices": [{"allow": true, "access": "rwm"}]}"#);
     let script = format!("dd if={path} of=/dev/null bs=64k count=16 iflag=direct");
     if Shell::spawn(&cgroup, &script).wait() != 0 {
         rig.skip("the disk cannot be read directly");
@@ -167,7 +167,9 @@ pub(crate) fn io_limit_slows(rig: &Rig) {
         return;
     };
     let device = format!(r#"{{"major": {major}, "minor": {minor}, "rate": 1048576}}"#);
-    let cgroup = rig.create(&format!(r#"{{"blockIO": {{"throttleReadBpsDevice": [{device}]}}}}"#));
+    let cgroup = rig.create(&format!(
+        r#"{{"devices": [{{"allow": true, "access": "rwm"}}], "blockIO": {{"throttleReadBpsDevice": [{device}]}}}}"#
+    ));
     let start = Instant::now();
     let script = format!("dd if={path} of=/dev/null bs=64k count=32 iflag=direct");
     if Shell::spawn(&cgroup, &script).wait() != 0 {

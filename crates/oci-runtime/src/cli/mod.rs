@@ -113,7 +113,7 @@ enum Command {
     /// Print the state of a container, as JSON
     State(state::Args),
     /// Change the limits of a container
-    Update(update::Args),
+    Update(Box<update::Args>),
 }
 
 /// Flags of `spec`.

@@ -90,7 +90,7 @@ fn statistics_come_at_the_interval_until_the_end() {
     wait_for("three statistics", || (heard(&running, "stats") >= 3).then_some(()));
     c.kill("KILL").ok();
     let out = running.wait().ok().silent();
-    assert!(!out.stdout.contains("oom"), "{out}");
+    assert!(!out.stdout.contains(r#""type":"oom""#), "{out}");
     c.wait_status("stopped");
     c.delete().ok();
     for interval in ["0", "0s", "-1s", "soon"] {
@@ -136,7 +136,7 @@ fn memory_that_runs_out_is_told() {
     let line = running.stdout();
     let line = line
         .lines()
-        .find(|line| line.contains("oom\""))
+        .find(|line| line.contains(r#""type":"oom""#))
         .expect("the event")
         .to_owned();
     assert_eq!(line, format!(r#"{{"type":"oom","id":"{}"}}"#, c.id));

@@ -144,7 +144,7 @@ fn resources_come_from_a_file_or_standard_input() {
     }));
     update(&c, &["--resources", path, "--pids-limit", "7"]).ok().silent();
     has(&c, "pids", ("pids.max", "44"), ("pids.max", "44"));
-    has(&c, "cpu", ("cpu.shares", "256"), ("cpu.weight", "34"));
+    has(&c, "cpu", ("cpu.shares", "256"), ("cpu.weight", "35"));
     has_memory(&c, 64, 96);
     // What containerd sends.
     let sent = json!({ "memory": { "limit": 32 * MEGABYTE, "swap": 32 * MEGABYTE }, "cpu": {} }).to_string();
