@@ -8,6 +8,7 @@
 
 mod blob;
 mod boot;
+mod cache;
 mod dir;
 mod errno;
 mod error;

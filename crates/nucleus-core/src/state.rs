@@ -122,7 +122,7 @@ pub struct CgroupRecord {
     /// "cgroupfs" or "systemd", or empty when there is none.
     #[serde(default)]
     pub driver: String,
-    /// The directories that were made, as absolute paths of the host: by v1 controller, under "" for v2.
+    /// The directories that were made, as absolute paths of the host: by v1 controller, under "unified" for v2.
     #[serde(default)]
     pub paths: BTreeMap<String, PathBuf>,
     /// The systemd unit, if that driver made one.

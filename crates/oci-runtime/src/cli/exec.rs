@@ -116,7 +116,7 @@ impl Args {
             pid_file: given(&self.pid_file).map(std::path::absolute).transpose()?,
             console_socket: given(&self.console_socket),
             pidfd_socket: given(&self.pidfd_socket),
-            preserve_fds: super::inherited(self.preserve_fds)?,
+            preserve_fds: super::inherited(self.preserve_fds, log),
             log_fd: log.raw_fd(),
             detach: self.detach,
             ignore_paused: self.ignore_paused,

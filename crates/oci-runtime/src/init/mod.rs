@@ -18,8 +18,10 @@
 //! | 11 | startContainer hooks, execve | |
 
 pub mod failure;
+pub mod filter;
 pub mod joined;
 mod process;
+pub mod scheduling;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -29,6 +31,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::sched::CloneFlags;
 use nucleus_cgroup::Joiner;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal};
 
@@ -96,8 +99,12 @@ pub struct Inputs {
     pub joiner: Option<Joiner>,
     /// Namespaces to join (a `CLONE_NEW*` bit, an open namespace file, its path), in order.
     pub join: Vec<(u64, OwnedFd, String)>,
+    /// Bind mounts that the host side has made, as only it could map their owners: index into the plan's mounts, tree.
+    pub id_mapped: Vec<(usize, OwnedFd)>,
     /// The container's view of the control groups.
     pub cgroups: cgroup_mount::View,
+    /// The host's /proc, proven to be procfs. A mount namespace that is joined may show another one.
+    pub procfs: OwnedFd,
     /// Where the terminal is sent.
     pub console_socket: Option<OwnedFd>,
     /// Name of a new session keyring; `None` with `--no-new-keyring`.
@@ -114,8 +121,11 @@ impl Newborn for Inputs {
     fn close_all_others(&self) {
         let joiner = self.joiner.iter().flat_map(Joiner::fds);
         let join = self.join.iter().map(|(_, fd, _)| fd.as_fd());
+        let trees = self.id_mapped.iter().map(|(_, tree)| tree.as_fd());
+        let socket = self.console_socket.iter().map(AsFd::as_fd);
+        let procfs = std::iter::once(self.procfs.as_fd());
         self.last
-            .close_all_others(joiner.chain(join).chain(self.console_socket.iter().map(AsFd::as_fd)));
+            .close_all_others(joiner.chain(join).chain(trees).chain(socket).chain(procfs));
     }
 
     /// Steps 1 and 3: joins everything that is joined by path.
@@ -155,6 +165,7 @@ fn steps(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
     container_hooks(plan, inputs)?;
     change_root(plan, inputs, &root)?;
     crate::step("init:8", "rights");
+    scheduling::set_domain(plan)?;
     process::become_user_program(plan, &inputs.last)
 }
 
@@ -233,7 +244,9 @@ fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
         inputs.last.channel.tell(&ToHost::TimeNamespaceMade);
         await_host(&inputs.last)?;
     }
-    let namespace = std::fs::File::open("/proc/self/ns/time_for_children").explain(what)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace =
+        rustix::fs::openat(&inputs.procfs, "self/ns/time_for_children", flags, Mode::empty()).explain(what)?;
     nix::sched::setns(namespace, time).explain(what)
 }
 
@@ -271,13 +284,17 @@ fn join_keyring(name: &CStr) -> Result<(), Failure> {
 fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
     crate::step("init:5", "root filesystem");
     // Modes are exactly as config says.
-    rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(Mode::empty());
     if !has_mount_namespace(plan) {
         let path = &plan.rootfs.path;
         return Root::open(path).explain(|| format!("root.path: cannot open {}", path.display()));
     }
     let root = pivot::prepare(&plan.rootfs)?;
-    mounts::mount_all(&root, &plan.mounts, &inputs.cgroups)?;
+    // What root::proc_path names is below it. Hooks, which come later, start where the runtime was started.
+    let here = rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .explain(|| "cannot open the working directory")?;
+    rustix::process::fchdir(&inputs.procfs).explain(|| "cannot enter /proc")?;
+    mounts::mount_all(&root, &plan.mounts, &inputs.cgroups, &inputs.id_mapped)?;
     if !plan.dev_is_bound {
         let new_user = plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64);
         devices::make_all(&root, &plan.devices, new_user || inputs.last.in_user_namespace)?;
@@ -298,6 +315,7 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
         )));
     }
     mounts::seal_dev(&root, &plan.mounts)?;
+    rustix::process::fchdir(&here).explain(|| "cannot enter the working directory")?;
     Ok(root)
 }
 
@@ -322,7 +340,7 @@ fn container_hooks(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 /// Step 7.
 fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure> {
     crate::step("init:7", "sysctls, change of root, masks");
-    process::write_sysctls(&plan.sysctl)?;
+    process::write_sysctls(&inputs.procfs, &plan.sysctl)?;
     if inputs.no_pivot {
         pivot::move_root(root, &plan.rootfs)?;
     } else if has_mount_namespace(plan) {

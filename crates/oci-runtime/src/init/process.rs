@@ -5,10 +5,11 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
-use rustix::fs::{Access, AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -37,17 +38,18 @@ pub fn become_namespace_root() -> Result<(), Failure> {
         .explain(|| "linux.uidMappings, linux.gidMappings: cannot become uid 0 and gid 0 of the user namespace")
 }
 
-/// Writes sysctls through the host's /proc, which no image can have replaced: the kernel shows each process the
-/// values of its own namespaces there.
+/// Writes sysctls through the host's /proc, opened and proven before any other mount namespace was entered: the kernel
+/// shows each process the values of its own namespaces there. A file that something else is mounted over is refused.
 ///
 /// # Errors
 /// Named by `linux.sysctl`.
-pub fn write_sysctls(sysctls: &[(PathBuf, String)]) -> Result<(), Failure> {
+pub fn write_sysctls(procfs: &OwnedFd, sysctls: &[(PathBuf, String)]) -> Result<(), Failure> {
     for (path, value) in sysctls {
         let write = || {
-            let file = Path::new("/proc/sys").join(path);
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = rustix::fs::open(file, flags, Mode::empty())?;
+            let file = Path::new("sys").join(path);
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = rustix::fs::openat2(procfs, file, flags, Mode::empty(), resolve)?;
             rustix::io::write(&file, value.as_bytes())
         };
         write().explain(|| format!("linux.sysctl: cannot write {value:?} to /proc/sys/{}", path.display()))?;
@@ -66,6 +68,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     // Inside a user namespace nobody may raise a hard limit: there the host side does it.
     if !plan.namespaces.has(NEW_USER) {
         set_rlimits(process)?;
+        super::scheduling::schedule(process, None)?;
     }
     let entered = enter_working_directory(process);
     // Before seccomp: a profile may refuse getcwd(2).
@@ -73,7 +76,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).explain(|| "process.noNewPrivileges")?;
     } else {
-        load_seccomp(plan)?;
+        super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
     let env = complete_environment(process);
     crate::step("init:9", "drop rights");
@@ -87,7 +90,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
     open_doors(last)?;
     if process.no_new_privileges {
-        load_seccomp(plan)?;
+        super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
     crate::step("init:10", "ready");
     await_start(last)?;
@@ -145,13 +148,6 @@ fn set_rlimits(process: &Process) -> Result<(), Failure> {
             .explain(|| format!("process.rlimits: cannot set resource {resource} to {soft}:{hard}"))?;
     }
     Ok(())
-}
-
-fn load_seccomp(plan: &Plan) -> Result<(), Failure> {
-    let Some(seccomp) = &plan.seccomp else { return Ok(()) };
-    nucleus_sys::seccomp::set_filter(&seccomp.program, seccomp.flags)
-        .map(drop)
-        .explain(|| "linux.seccomp: the kernel refuses the filter")
 }
 
 fn enter_working_directory(process: &Process) -> Result<(), Failure> {

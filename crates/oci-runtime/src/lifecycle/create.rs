@@ -18,12 +18,14 @@ use rustix::fs::{Mode, OFlags};
 use super::host::{Host, cgroup_view};
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
-use super::{Error, Result, Warn, hook_state, id_maps, pid_file, set_rlimits};
+use super::{Error, Result, Warn, hook_state, id_mapped, id_maps, listener, net_devices, pid_file, set_rlimits};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::hooks;
 use crate::init::failure::{Explain, Failure};
-use crate::init::{Inputs, Last};
+use crate::init::{Inputs, Last, scheduling};
+use crate::network::devices::Moved;
 use crate::plan::{self, Hook, Plan};
+use crate::security::seccomp::Cache;
 use crate::spec;
 
 /// What the command line says about the container to be made.
@@ -45,6 +47,8 @@ pub struct Options {
     pub preserve_fds: Vec<i32>,
     /// How many of them come from socket activation: the container is told as sd_listen_fds(3) says.
     pub listen_fds: u32,
+    /// `--rootless`: whether missing rights over control groups are tolerated; `None` looks at who we are.
+    pub rootless: Option<bool>,
     /// The log's descriptor, which init writes to as well.
     pub log_fd: Option<i32>,
     /// The runtime does not stay: `create` and `run --detach`.
@@ -90,7 +94,7 @@ struct Compiled {
 /// # Errors
 /// What was attempted, on which field or path; nothing is left behind.
 pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) -> Result<Made> {
-    let mut compiled = compile(options)?;
+    let mut compiled = compile(store, options)?;
     let warnings = std::mem::take(&mut compiled.plan.warnings);
     let wanted = compiled.plan.process.as_ref().is_some_and(|process| process.terminal);
     let mut terminal = Terminal::ask(wanted, options.console_socket.as_deref())?;
@@ -101,6 +105,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
         reservation,
         state: initial_state(options, &compiled)?,
         hooks_ran: false,
+        net_devices: None,
     };
     match making.go(options, compiled, until, &mut terminal, join) {
         Ok((init, channel, terminal, poststart)) => {
@@ -116,10 +121,10 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
 }
 
 /// Step 2.
-fn compile(options: &Options) -> Result<Compiled> {
+fn compile(store: &Store, options: &Options) -> Result<Compiled> {
     crate::step("2", "load, compile");
     let loaded = spec::load(&options.bundle)?;
-    let host = Host::probe()?;
+    let host = Host::probe(options.rootless)?;
     let plan_options = plan::Options {
         bundle: options.bundle.clone(),
         detach: options.detach,
@@ -130,7 +135,7 @@ fn compile(options: &Options) -> Result<Compiled> {
         euid: host.euid,
         last_cap: Host::last_capability()?,
     };
-    let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts)?;
+    let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts, &ProfileCache(store))?;
     if let Some(process) = plan.process.as_mut().filter(|_| options.listen_fds > 0) {
         let told = [format!("LISTEN_FDS={}", options.listen_fds), "LISTEN_PID=1".to_string()];
         process
@@ -148,7 +153,7 @@ fn compile(options: &Options) -> Result<Compiled> {
         cgroups_path,
         options.id.as_str(),
         &host.cgroups,
-        host.is_rootless(),
+        host.rootless,
     )?;
     plan.warnings.extend(cgroup.warnings().iter().map(ToString::to_string));
     let rootfs = &plan.rootfs.path;
@@ -164,6 +169,19 @@ fn compile(options: &Options) -> Result<Compiled> {
         cgroup,
         config_hash: loaded.sha256,
     })
+}
+
+/// Compiled seccomp profiles lie beside the containers.
+struct ProfileCache<'a>(&'a Store);
+
+impl Cache for ProfileCache<'_> {
+    fn get(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.cached(name)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        self.0.keep(name, bytes);
+    }
 }
 
 /// Opens the namespaces to join, while their paths mean what the caller means.
@@ -191,7 +209,7 @@ fn initial_state(options: &Options, compiled: &Compiled) -> Result<ContainerStat
         namespaces: namespace_records(plan),
         poststart: hook_records(&plan.hooks.poststart),
         poststop: hook_records(&plan.hooks.poststop),
-        rootless: compiled.host.is_rootless(),
+        rootless: compiled.host.rootless,
         exec: ExecRecord {
             oom_score_adj: plan.process.as_ref().and_then(|process| process.oom_score_adj),
             no_new_keyring: options.no_new_keyring,
@@ -244,6 +262,7 @@ struct Making {
     reservation: Reservation,
     state: ContainerState,
     hooks_ran: bool,
+    net_devices: Option<Moved>,
 }
 
 impl Making {
@@ -275,7 +294,14 @@ impl Making {
         // A rootless container may have to do without some of the groups that were planned.
         self.state.cgroup = record_of(&record);
         let (channel, init_end) = channel::pair().explain(|| "cannot make a socket pair")?;
+        let network = net_devices::joined_network(&plan, &join)?;
         let joiner = cgroup.joiner()?;
+        // On v1 device rules go in one by one, first of all the one that denies everything: init must not make its
+        // devices meanwhile. On v2 a program is attached whole, beside init's work.
+        let limits_first = !joiner.is_empty();
+        if limits_first {
+            cgroup.apply_limits()?;
+        }
         let own_cgroup_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP.bits() as u64);
         let inputs = Inputs {
             last: Last {
@@ -289,7 +315,9 @@ impl Making {
             },
             joiner: (!joiner.is_empty()).then_some(joiner),
             join,
+            id_mapped: id_mapped::trees(&plan)?,
             cgroups: cgroup_view(&host.cgroups, &record, own_cgroup_namespace),
+            procfs: super::host::open_procfs()?,
             console_socket: terminal.socket.take(),
             keyring: (!options.no_new_keyring)
                 .then(|| super::keyring_of(&options.id))
@@ -305,7 +333,10 @@ impl Making {
         )
         .map_err(Error::Start)?;
         crate::step("6", "serve");
-        cgroup.apply_limits()?;
+        if !limits_first {
+            cgroup.apply_limits()?;
+        }
+        self.net_devices = net_devices::move_in(&plan, network, &init).map_err(Error::Start)?;
         self.serve(&plan, &host, &mut init, &channel)?;
         let terminal = terminal.master()?;
         crate::step("7", "commit");
@@ -331,11 +362,18 @@ impl Making {
         let gone = |_| Error::Start(Failure::new("init is gone"));
         if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
             id_maps::write(plan, host, init.pid()).map_err(Error::Start)?;
+            if let Some(process) = &plan.process {
+                scheduling::schedule(process, Some(init.pid())).map_err(Error::Start)?;
+            }
             channel.go().map_err(gone)?;
         }
         loop {
             match channel.receive().explain(|| "cannot hear init")? {
                 Some(ToHost::Ready) => return set_rlimits(plan, init.pid()).map_err(Error::Start),
+                Some(ToHost::Listener(number)) => {
+                    self.hand_over_listener(plan, init, number).map_err(Error::Start)?;
+                    channel.go().map_err(gone)?;
+                }
                 Some(ToHost::TimeNamespaceMade) => {
                     write_time_offsets(plan, init).map_err(Error::Start)?;
                     channel.go().map_err(gone)?;
@@ -364,6 +402,13 @@ impl Making {
         Ok(())
     }
 
+    fn hand_over_listener(&self, plan: &Plan, init: &Init, number: i32) -> std::result::Result<(), Failure> {
+        let to = plan.seccomp.as_ref().and_then(|seccomp| seccomp.listener.as_ref());
+        let to = to.ok_or_else(|| Failure::new("init: unexpected message"))?;
+        let pidfd = init.pidfd().explain(|| "init")?;
+        listener::hand_over(to, init.pid(), pidfd, number, &hook_state(&self.state), "creating")
+    }
+
     fn run_create_hooks(&mut self, plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {
         self.hooks_ran = true;
         let state = hook_state(&self.state).json("creating", init.pid());
@@ -380,6 +425,9 @@ impl Making {
 
     /// Step 7: from here on the directory answers for the container, and init may go on.
     fn commit(self, init: Init, channel: HostEnd, terminal: Option<OwnedFd>, poststart: Vec<Hook>) -> Result<Made> {
+        if let Some(moved) = self.net_devices {
+            moved.keep();
+        }
         let dir = self.reservation.commit();
         crate::step("9", "let init go on");
         let pid = init.pid();

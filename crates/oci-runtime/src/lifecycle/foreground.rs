@@ -40,10 +40,11 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
     let Some(signals) = signals else {
         return Ok(0);
     };
-    let code = wait(&made.init, made.terminal.as_ref(), &signals)?;
-    if run.keep {
-        return Ok(code);
+    let outcome = wait(&made.init, made.terminal.as_ref(), &signals);
+    if run.keep && outcome.is_ok() {
+        return outcome;
     }
+    // Whatever kept us from waiting: a container in the foreground does not outlive its runtime.
     let Made { dir, state, .. } = made;
     let lock = dir.lock()?;
     let container = Container {
@@ -52,10 +53,10 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
         state,
     };
     delete::kill_everything(&container)?;
-    let state = delete::remove(container, Durability::Passing)?;
+    let state = delete::remove(container, Durability::Passing, warn)?;
     drop(lock);
     delete::run_poststop(&state, warn);
-    Ok(code)
+    outcome
 }
 
 /// Waits until init has executed the program, and runs the poststart hooks.
@@ -75,7 +76,8 @@ fn started(store: &Store, made: &Made, warn: Warn<'_>) -> Result<()> {
     };
     outcome.inspect_err(|_| {
         // Nothing of a container that could not be started stays behind.
-        let cleared = delete::kill_everything(&container).and_then(|()| delete::remove(container, Durability::Passing));
+        let cleared =
+            delete::kill_everything(&container).and_then(|()| delete::remove(container, Durability::Passing, warn));
         if let Ok(state) = cleared {
             delete::run_poststop(&state, warn);
         }

@@ -1,4 +1,4 @@
-//! The verbs on the host side: create, start, run, exec, kill, delete, and what they share.
+//! The verbs on the host side, from create to delete, and what they share.
 //!
 //! Called by `cli` only. The rule: whatever makes a kernel object owns its removal. A verb that fails leaves the host
 //! as it was; a runtime that is killed leaves a state from which `delete --force` removes everything.
@@ -6,20 +6,27 @@
 pub mod create;
 pub mod delete;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod foreground;
+pub mod freeze;
 mod host;
+mod id_mapped;
 mod id_maps;
 pub mod kill;
+mod listener;
+mod net_devices;
 mod pid_file;
+pub mod ps;
 mod spawn;
 pub mod start;
 mod terminal;
+pub mod update;
 
 use std::ffi::CString;
 
 use nix::sched::CloneFlags;
-use nucleus_core::{CgroupRecord, ContainerDir, ContainerId, ContainerState, Observation, Operation, Store};
+use nucleus_core::{CgroupRecord, ContainerDir, ContainerId, ContainerState, Driver, Observation, Operation, Store};
 use rustix::process::Pid;
 
 use crate::hooks;
@@ -70,6 +77,9 @@ impl Container {
     /// # Errors
     /// The refusal, in runc's words.
     pub fn check(&self, operation: Operation) -> Result<()> {
+        if self.state.driver != Driver::Native {
+            return Err(Failure::new("this container was made by a newer version, which must be used for it").into());
+        }
         self.seen.status.check(operation)?;
         Ok(())
     }

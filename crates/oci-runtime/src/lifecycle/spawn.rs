@@ -163,6 +163,8 @@ fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Init, Failure> {
     // It is our child and nobody else reaps it, so the pid is still its own.
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).explain(|| "pidfd_open")?;
     drop(middle);
+    // The sibling shares the middle's end of the channel: its first word must not come before the middle's.
+    channel.go().explain(|| "init is gone")?;
     Ok(Init {
         pid,
         pidfd: Some(pidfd),
@@ -175,7 +177,8 @@ fn be_middle(plan: &Plan, mut newborn: impl Newborn, flags: u64) -> i32 {
         clone3(&Clone { flags, cgroup: None }).explain(|| "linux.namespaces: clone3")
     });
     match made {
-        Ok(Forked::Child) => newborn.run(plan),
+        Ok(Forked::Child) if newborn.channel().await_go() => newborn.run(plan),
+        Ok(Forked::Child) => 255,
         Ok(Forked::Parent(pid, _)) => {
             newborn.channel().tell(&ToHost::InitPid(pid.as_raw_nonzero().get()));
             0

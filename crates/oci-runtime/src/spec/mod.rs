@@ -4,18 +4,18 @@
 //! there instead (a FIFO, a directory, a loop of links) can make the runtime hang. The slow ways (naming the path of an
 //! error, dropping unknown capabilities) are taken only after the quick one has failed.
 
+mod tolerance;
 mod version;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Capability, Process, Spec};
+use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 use serde_path_to_error::Segment;
 use sha2::{Digest, Sha256};
 
@@ -181,7 +181,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
     let spec: Spec = match serde_json::from_slice(text) {
         Ok(spec) => spec,
         Err(_) => {
-            let tolerant = without_unknown_capabilities(text, &mut warnings);
+            let tolerant = tolerance::adapt(text, &mut warnings);
             from_text(tolerant.as_deref().unwrap_or(text))?
         }
     };
@@ -234,33 +234,6 @@ fn field(path: &serde_path_to_error::Path) -> String {
         true => "config.json".to_owned(),
         false => field,
     }
-}
-
-/// The text without capability names that oci-spec does not know: the specification wants a warning for them, not an
-/// error. `None` when that is not what is wrong with it.
-fn without_unknown_capabilities(text: &[u8], warnings: &mut Vec<String>) -> Option<Vec<u8>> {
-    let mut config: Value = serde_json::from_slice(text).ok()?;
-    let sets = config.get_mut("process")?.get_mut("capabilities")?.as_object_mut()?;
-    let mut unknown: Vec<String> = Vec::new();
-    for set in sets.values_mut().filter_map(Value::as_array_mut) {
-        set.retain(|name| {
-            let Value::String(text) = name else { return true };
-            let known = Capability::deserialize(name).is_ok();
-            if !known && !unknown.contains(text) {
-                unknown.push(text.clone());
-            }
-            known
-        });
-    }
-    if unknown.is_empty() {
-        return None;
-    }
-    unknown.sort_unstable();
-    warnings.push(format!(
-        "ignoring unknown or unavailable capabilities: [{}]",
-        unknown.join(" ")
-    ));
-    serde_json::to_vec(&config).ok()
 }
 
 /// True when the config asks for Landlock, a field that oci-spec does not have.

@@ -119,9 +119,14 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
     let record = &container.state.exec;
     process.oom_score_adj = process.oom_score_adj.or(record.oom_score_adj);
     let seccomp = match record.seccomp_flags {
+        Some(flags) if flags & nucleus_sys::seccomp::FLAG_NEW_LISTENER != 0 => {
+            let text = "linux.seccomp.listenerPath: a further process in such a container is not supported yet";
+            return Err(Failure::new(text).into());
+        }
         Some(flags) => Some(Seccomp {
             program: container.dir.read_blob(SECCOMP_FILE)?,
             flags,
+            listener: None,
         }),
         None => None,
     };
