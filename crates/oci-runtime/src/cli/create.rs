@@ -46,13 +46,9 @@ pub fn main(args: &Args, global: &Global<'_>) -> Outcome {
 impl Args {
     /// Sorts the inherited descriptors, and makes paths absolute.
     pub fn prepare(&self, detach: bool, global: &Global<'_>) -> Result<create::Options, Box<dyn std::error::Error>> {
-        // Whoever started us may have left descriptors open: the container gets those that were asked for, hooks and
-        // helpers get none.
         crate::step("1", "sealed");
         let listen_fds = listen_fds();
-        let preserve_fds = nucleus_sys::process::inherited(self.preserve_fds.saturating_add(listen_fds));
-        nucleus_sys::process::cloexec_from(3)
-            .map_err(|error| format!("close_range: {}", nucleus_core::ErrnoText(error)))?;
+        let preserve_fds = super::inherited(self.preserve_fds.saturating_add(listen_fds), global.log);
         let absolute = |path: &Path| std::path::absolute(path);
         Ok(create::Options {
             id: self.id.clone(),

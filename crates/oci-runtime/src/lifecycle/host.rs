@@ -1,6 +1,9 @@
 //! Facts about the caller and the host that `create` and `run` need: probed once, passed down, never global.
 
+use std::os::fd::OwnedFd;
+
 use nucleus_cgroup::Layout;
+use rustix::fs::{Mode, OFlags};
 
 use crate::init::failure::{Explain, Failure};
 use crate::rootfs::cgroup_mount::View;
@@ -115,4 +118,21 @@ pub fn cgroup_view(layout: &Layout, record: &nucleus_cgroup::Record, own_namespa
             }
         }
     }
+}
+
+/// Opens /proc, and proves that it is procfs and its root.
+///
+/// # Errors
+/// When something else is mounted there.
+pub fn open_procfs() -> Result<OwnedFd, Failure> {
+    const PROC_MAGIC: u64 = 0x9fa0;
+    const PROC_ROOT: u64 = 1;
+    let what = || "cannot open /proc";
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let procfs = rustix::fs::open("/proc", flags, Mode::empty()).explain(what)?;
+    let magic = rustix::fs::fstatfs(&procfs).explain(what)?.f_type as u64;
+    if magic != PROC_MAGIC || rustix::fs::fstat(&procfs).explain(what)?.st_ino != PROC_ROOT {
+        return Err(Failure::new("/proc is not the procfs filesystem"));
+    }
+    Ok(procfs)
 }

@@ -65,12 +65,12 @@ fn memory() {
     // 0 and false mean: as it is.
     let c = test.script("true");
     let Some(dir) = controller(&c, "memory") else { return };
-    let file = if dir.join("../memory.max").exists() {
+    c.create().ok();
+    let file = if dir.join("memory.max").exists() {
         "memory.max"
     } else {
         "memory.limit_in_bytes"
     };
-    c.create().ok();
     let unlimited = fs::read_to_string(dir.join(file)).expect("the limit");
     c.delete().ok();
     c.edit(|config| config["linux"]["resources"]["memory"] = json!({ "limit": 0, "disableOOMKiller": false }));
@@ -309,6 +309,7 @@ fn an_empty_rule_list_allows_no_more_than_the_defaults() {
 fn the_cgroup_mount_shows_the_containers_own() {
     let Some(test) = Test::new() else { return };
     let c = test.script_with("cat /proc/self/mountinfo; ls /sys/fs/cgroup", |config| {
+        own_view(config);
         config["linux"]["resources"]["pids"] = json!({ "limit": 23 });
     });
     if controller(&c, "pids").is_none() {
@@ -340,6 +341,13 @@ fn the_cgroup_mount_shows_the_containers_own() {
     c.run().ok().prints("23");
 }
 
+/// On v2 a container sees its own cgroup only in a cgroup namespace; without one the mount shows the whole host's tree.
+fn own_view(config: &mut Value) {
+    if fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false) {
+        push(config, "/linux/namespaces", json!({ "type": "cgroup" }));
+    }
+}
+
 /// Where a container's program can make a cgroup below its own, if the mount is writable.
 fn inner_cgroup() -> &'static str {
     if fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false) {
@@ -353,6 +361,7 @@ fn inner_cgroup() -> &'static str {
 fn the_cgroup_mount_may_be_writable() {
     let Some(test) = Test::new() else { return };
     let c = test.script_with("", |config| {
+        own_view(config);
         for mount in config["mounts"].as_array_mut().expect("mounts") {
             if mount["type"] == "cgroup" {
                 mount["options"] = json!(["nosuid", "noexec", "nodev", "relatime", "rw"]);
@@ -374,6 +383,7 @@ fn cgroups_that_the_program_has_made_are_removed_with_it() {
     let Some(test) = Test::new() else { return };
     let inside = inner_cgroup();
     let c = test.script_with(&format!("mkdir -p {inside}/deeper; sleep 1000 & exit 0"), |config| {
+        own_view(config);
         for mount in config["mounts"].as_array_mut().expect("mounts") {
             if mount["type"] == "cgroup" {
                 mount["options"] = json!(["nosuid", "noexec", "nodev", "relatime", "rw"]);
