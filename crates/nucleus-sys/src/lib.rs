@@ -5,10 +5,12 @@
 //! (close-on-exec from the first instant).
 
 pub mod bpf;
+pub mod early;
 pub mod mount;
 pub mod net;
 pub mod pidfs;
 pub mod process;
+pub mod sched;
 pub mod seccomp;
 
 use rustix::io::Errno;

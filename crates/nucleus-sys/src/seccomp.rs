@@ -14,6 +14,8 @@ pub const FLAG_LOG: u64 = libc::SECCOMP_FILTER_FLAG_LOG;
 pub const FLAG_SPEC_ALLOW: u64 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: return a descriptor that receives notifications.
 pub const FLAG_NEW_LISTENER: u64 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+/// `SECCOMP_FILTER_FLAG_TSYNC_ESRCH`: with TSYNC, a thread that cannot follow is an error, not a return value.
+pub const FLAG_TSYNC_ESRCH: u64 = 1 << 4;
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: only fatal signals interrupt a received notification (Linux 5.19).
 pub const FLAG_WAIT_KILLABLE_RECV: u64 = 1 << 5;
 

@@ -22,6 +22,8 @@ pub enum ToHost {
     TimeNamespaceMade,
     /// Namespaces and mounts are there, the root is not yet changed: host-side hooks are due.
     HooksDue,
+    /// The filter is loaded and asks: init's number of the listener. Init waits for `go` or `send_listener`.
+    Listener(i32),
     /// All is set up; init waits for `go`.
     Ready,
     /// Set-up failed; the text is for the person at the terminal. Init is exiting.
@@ -74,6 +76,10 @@ impl HostEnd {
                 let pid = pid.try_into().map_err(|_| Errno::PROTO)?;
                 Ok(Some(ToHost::InitPid(i32::from_ne_bytes(pid))))
             }
+            [b'l', fd @ ..] => {
+                let fd = fd.try_into().map_err(|_| Errno::PROTO)?;
+                Ok(Some(ToHost::Listener(i32::from_ne_bytes(fd))))
+            }
             [b't'] => Ok(Some(ToHost::TimeNamespaceMade)),
             [b'h'] => Ok(Some(ToHost::HooksDue)),
             [b'r'] => Ok(Some(ToHost::Ready)),
@@ -97,6 +103,10 @@ impl InitEnd {
             ToHost::InitPid(pid) => {
                 packet.push(b'p');
                 packet.extend(pid.to_ne_bytes());
+            }
+            ToHost::Listener(fd) => {
+                packet.push(b'l');
+                packet.extend(fd.to_ne_bytes());
             }
             ToHost::TimeNamespaceMade => packet.push(b't'),
             ToHost::HooksDue => packet.push(b'h'),
@@ -132,6 +142,7 @@ mod tests {
         let (host, init) = pair().unwrap();
         for message in [
             ToHost::InitPid(4711),
+            ToHost::Listener(42),
             ToHost::TimeNamespaceMade,
             ToHost::HooksDue,
             ToHost::Ready,
@@ -165,7 +176,7 @@ mod tests {
     #[test]
     fn a_foreign_packet_is_refused() {
         let (host, init) = pair().unwrap();
-        for packet in [b"?".as_slice(), b"p12", b"rr"] {
+        for packet in [b"?".as_slice(), b"p12", b"l", b"rr"] {
             rustix::io::write(&init.0, packet).unwrap();
             assert_eq!(host.receive(), Err(Errno::PROTO));
         }

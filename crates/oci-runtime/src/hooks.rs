@@ -37,7 +37,7 @@ pub struct State {
 impl State {
     /// The JSON document for a hook that runs while the container has this status.
     pub fn json(&self, status: &str, pid: Pid) -> String {
-        self.document(status, Some(pid.as_raw_nonzero().get()))
+        self.document(status, Some(pid))
     }
 
     /// The JSON document for a hook of a container that is gone; `pid` is then optional and left out.
@@ -45,23 +45,29 @@ impl State {
         self.document("stopped", None)
     }
 
-    fn document(&self, status: &str, pid: Option<i32>) -> String {
-        #[derive(serde::Serialize)]
-        struct Document<'a> {
-            #[serde(flatten)]
-            state: &'a State,
-            status: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pid: Option<i32>,
-        }
-        // Strings, a map of strings and a number always have a JSON form.
-        serde_json::to_string(&Document {
+    /// The document itself, to be part of a larger one.
+    pub fn with<'a>(&'a self, status: &'a str, pid: Option<Pid>) -> Document<'a> {
+        Document {
             state: self,
             status,
-            pid,
-        })
-        .unwrap_or_default()
+            pid: pid.map(|pid| pid.as_raw_nonzero().get()),
+        }
     }
+
+    fn document(&self, status: &str, pid: Option<Pid>) -> String {
+        // Strings, a map of strings and a number always have a JSON form.
+        serde_json::to_string(&self.with(status, pid)).unwrap_or_default()
+    }
+}
+
+/// The state of a container (runtime.md).
+#[derive(Debug, serde::Serialize)]
+pub struct Document<'a> {
+    #[serde(flatten)]
+    state: &'a State,
+    status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<i32>,
 }
 
 /// Runs hooks in order, each with `state` (JSON) on its standard input; stops at the first that fails.

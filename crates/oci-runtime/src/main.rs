@@ -6,6 +6,7 @@ mod cli;
 mod hooks;
 mod init;
 mod lifecycle;
+mod network;
 mod plan;
 mod rootfs;
 mod seal;

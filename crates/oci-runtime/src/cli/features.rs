@@ -22,7 +22,6 @@ const HOOKS: &[&str] = &[
     "poststop",
 ];
 
-/// Not yet: `idmap`, `remount`, `ridmap`.
 const MOUNT_OPTIONS: &[&str] = &[
     "async",
     "atime",
@@ -32,6 +31,7 @@ const MOUNT_OPTIONS: &[&str] = &[
     "diratime",
     "dirsync",
     "exec",
+    "idmap",
     "iversion",
     "lazytime",
     "loud",
@@ -53,7 +53,9 @@ const MOUNT_OPTIONS: &[&str] = &[
     "rdev",
     "rdiratime",
     "relatime",
+    "remount",
     "rexec",
+    "ridmap",
     "rnoatime",
     "rnodev",
     "rnodiratime",
@@ -137,10 +139,9 @@ const CGROUP: Cgroup = Cgroup {
     v2: true,
     systemd: false,
     systemd_user: false,
-    rdma: false,
+    rdma: true,
 };
 
-/// Not yet: `SCMP_ACT_NOTIFY`.
 const SECCOMP_ACTIONS: &[&str] = &[
     "SCMP_ACT_ALLOW",
     "SCMP_ACT_ERRNO",
@@ -148,6 +149,7 @@ const SECCOMP_ACTIONS: &[&str] = &[
     "SCMP_ACT_KILL_PROCESS",
     "SCMP_ACT_KILL_THREAD",
     "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
     "SCMP_ACT_TRACE",
     "SCMP_ACT_TRAP",
 ];
@@ -189,19 +191,21 @@ const SECCOMP_ARCHS: &[&str] = &[
     "SCMP_ARCH_X86_64",
 ];
 
-/// Each flag with its bit; without one it is read and has no effect. Not yet: `WAIT_KILLABLE_RECV`, which speaks of
-/// notifications only.
-const SECCOMP_FLAGS: &[(&str, Option<u64>)] = &[
-    ("SECCOMP_FILTER_FLAG_TSYNC", Some(seccomp::FLAG_TSYNC)),
-    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", Some(seccomp::FLAG_SPEC_ALLOW)),
-    ("SECCOMP_FILTER_FLAG_LOG", Some(seccomp::FLAG_LOG)),
-    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", None),
+/// Each flag with its bit.
+const SECCOMP_FLAGS: &[(&str, u64)] = &[
+    ("SECCOMP_FILTER_FLAG_TSYNC", seccomp::FLAG_TSYNC),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", seccomp::FLAG_SPEC_ALLOW),
+    ("SECCOMP_FILTER_FLAG_LOG", seccomp::FLAG_LOG),
+    (
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+        seccomp::FLAG_WAIT_KILLABLE_RECV,
+    ),
 ];
 
 const APPARMOR: Enabled = Enabled { enabled: false };
 const SELINUX: Enabled = Enabled { enabled: false };
-const IDMAP: Enabled = Enabled { enabled: false };
-const NET_DEVICES: Enabled = Enabled { enabled: false };
+const IDMAP: Enabled = Enabled { enabled: true };
+const NET_DEVICES: Enabled = Enabled { enabled: true };
 
 const INTEL_RDT: IntelRdt = IntelRdt {
     enabled: false,
@@ -209,7 +213,18 @@ const INTEL_RDT: IntelRdt = IntelRdt {
     monitoring: false,
 };
 
-const MEMORY_POLICY: MemoryPolicy = MemoryPolicy { modes: &[], flags: &[] };
+const MEMORY_POLICY: MemoryPolicy = MemoryPolicy {
+    modes: &[
+        "MPOL_BIND",
+        "MPOL_DEFAULT",
+        "MPOL_INTERLEAVE",
+        "MPOL_LOCAL",
+        "MPOL_PREFERRED",
+        "MPOL_PREFERRED_MANY",
+        "MPOL_WEIGHTED_INTERLEAVE",
+    ],
+    flags: &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
+};
 
 /// Annotations of config.json that weaken a container's isolation.
 const UNSAFE_ANNOTATIONS: &[&str] = &[];
@@ -246,7 +261,7 @@ fn features() -> Features {
                 known_flags: SECCOMP_FLAGS.iter().map(|(name, _)| *name).collect(),
                 supported_flags: SECCOMP_FLAGS
                     .iter()
-                    .filter(|(_, bit)| bit.is_some_and(seccomp::flag_supported))
+                    .filter(|(_, bit)| seccomp::flag_supported(*bit))
                     .map(|(name, _)| *name)
                     .collect(),
             },

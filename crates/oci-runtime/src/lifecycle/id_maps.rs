@@ -45,7 +45,8 @@ fn is_self(map: &[IdMapping], own: u32) -> bool {
     matches!(map, [only] if only.size == 1 && only.host_id == own)
 }
 
-fn lines(map: &[IdMapping]) -> String {
+/// The text of a map, as `/proc/PID/uid_map` takes it.
+pub fn lines(map: &[IdMapping]) -> String {
     map.iter()
         .map(|line| format!("{} {} {}\n", line.container_id, line.host_id, line.size))
         .collect()

@@ -10,8 +10,8 @@ use nix::mount::MsFlags;
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Spec};
 
 use super::{
-    Mount, MountKind, Plan, PlanError, Rootfs, devices, hooks, mount_options, mounts, namespaces, paths, process,
-    sysctl, unsupported,
+    Mount, MountKind, Plan, PlanError, Rootfs, devices, hooks, memory_policy, mount_options, mounts, namespaces,
+    net_devices, paths, process, scheduling, sysctl, unsupported,
 };
 use crate::security::seccomp;
 
@@ -41,11 +41,16 @@ pub(crate) struct Host {
 }
 
 impl Plan {
-    /// Compiles config.json.
+    /// Compiles config.json; `cache` keeps compiled seccomp profiles.
     ///
     /// # Errors
     /// The first field that is wrong, contradicts another, or cannot be carried out.
-    pub(crate) fn compile(spec: &Spec, options: &Options, host: &Host) -> Result<Plan, PlanError> {
+    pub(crate) fn compile(
+        spec: &Spec,
+        options: &Options,
+        host: &Host,
+        cache: &dyn seccomp::Cache,
+    ) -> Result<Plan, PlanError> {
         let mut warnings = Vec::new();
         unsupported::check(spec, &mut warnings)?;
         let linux = spec.linux().as_ref();
@@ -66,7 +71,12 @@ impl Plan {
             process::check_mapped(process, &uid_map, &gid_map)?;
         }
         let listed = spec.mounts().as_deref().unwrap_or_default();
-        let mounts = mounts::compile(listed, &options.bundle, &mut warnings)?;
+        let around = mounts::Surroundings {
+            bundle: &options.bundle,
+            namespaces: &namespaces,
+            maps: (&uid_map, &gid_map),
+        };
+        let mounts = mounts::compile(listed, &around, &mut warnings)?;
         // As runc: a bound /dev is somebody else's, and is left alone.
         let is_bound_dev = |m: &Mount| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. });
         let dev_is_bound = mounts.iter().any(is_bound_dev);
@@ -75,6 +85,8 @@ impl Plan {
         let sysctl = linux.and_then(|l| l.sysctl().as_ref());
         let time_offsets = linux.and_then(|l| l.time_offsets().as_ref());
         let profile = linux.and_then(|l| l.seccomp().as_ref());
+        let personality = linux.and_then(|l| l.personality().as_ref());
+        let memory_policy = linux.and_then(|l| l.memory_policy().as_ref());
         let plan = Plan {
             rootfs: rootfs(spec, options)?,
             devices: if dev_is_bound { Vec::new() } else { devices },
@@ -84,7 +96,12 @@ impl Plan {
             time_offsets: namespaces::time_offsets(time_offsets, &namespaces)?,
             sysctl: sysctl::compile(sysctl, &namespaces, hostname.is_some())?,
             domainname: namespaces::uts_name(spec.domainname().as_ref(), "domainname", &namespaces)?,
-            seccomp: profile.map(seccomp::compile).transpose()?,
+            seccomp: profile
+                .map(|profile| seccomp::compile_cached(profile, cache))
+                .transpose()?,
+            net_devices: net_devices::compile(linux.and_then(|l| l.net_devices().as_ref()), &namespaces)?,
+            personality: personality.map(scheduling::personality).transpose()?,
+            memory_policy: memory_policy.map(memory_policy::compile).transpose()?,
             hooks: hooks::compile(spec.hooks().as_ref())?,
             annotations: annotations(spec.annotations().as_ref())?,
             oci_version: spec.version().clone(),

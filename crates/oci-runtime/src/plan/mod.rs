@@ -8,12 +8,18 @@ mod capabilities;
 mod compile;
 mod devices;
 mod error;
+pub(crate) mod exec;
 mod hooks;
+mod id_maps;
+mod lists;
+mod memory_policy;
 mod mount_options;
 mod mounts;
 mod namespaces;
-mod paths;
+mod net_devices;
+pub(crate) mod paths;
 mod process;
+mod scheduling;
 mod sysctl;
 mod unsupported;
 
@@ -23,6 +29,7 @@ use std::path::PathBuf;
 pub(crate) use compile::{Host, Options};
 pub(crate) use error::PlanError;
 use nucleus_sys::mount::Attributes;
+use nucleus_sys::sched;
 
 /// Everything `create`, `run` and init need to know about one container.
 #[derive(Debug, Default)]
@@ -58,6 +65,12 @@ pub(crate) struct Plan {
     pub process: Option<Process>,
     /// `linux.seccomp`, compiled.
     pub seccomp: Option<Seccomp>,
+    /// `linux.netDevices`, sorted by the name on the host.
+    pub net_devices: Vec<NetDevice>,
+    /// `linux.personality`, for personality(2).
+    pub personality: Option<u32>,
+    /// `linux.memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
     /// `hooks`.
     pub hooks: Hooks,
     /// `annotations`, sorted by key.
@@ -118,7 +131,7 @@ pub(crate) struct Mount {
     pub destination: PathBuf,
     /// What is mounted.
     pub kind: MountKind,
-    /// `MS_*` words of a new filesystem (superblock and mount flags), for mount(2). 0 for binds.
+    /// `MS_*` words of a new filesystem or a remount (superblock and mount flags), for mount(2). 0 for binds.
     pub flags: u64,
     /// Attributes of the top mount, applied after it is made: all of them for a bind, for a new filesystem only what
     /// `flags` cannot say. Holds the clearing options (`rw`, `suid`, `dev`, `exec`, …) of a bind as well.
@@ -127,8 +140,35 @@ pub(crate) struct Mount {
     pub recursive: Attributes,
     /// Filesystem-specific options, comma-separated, for mount(2).
     pub data: CString,
+    /// Propagation types to apply after the first one, in their order: `MS_*` words, `MS_REC` included.
+    pub more_propagation: Vec<u64>,
     /// `tmpcopyup`: start with a copy of what the destination held.
     pub copy_up: bool,
+    /// `idmap`, `ridmap`, `uidMappings`, `gidMappings`; for binds only.
+    pub id_map: Option<Box<IdMap>>,
+}
+
+/// How the owners of a bind mount's files appear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdMap {
+    /// The user namespace whose maps are used.
+    pub by: MappedBy,
+    /// `ridmap`: the mounts below it too.
+    pub recursive: bool,
+}
+
+/// The user namespace of an [`IdMap`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MappedBy {
+    /// One that is made for it.
+    Maps {
+        /// User ids.
+        uid: Vec<IdMapping>,
+        /// Group ids.
+        gid: Vec<IdMapping>,
+    },
+    /// The container's, given by path.
+    Namespace(PathBuf),
 }
 
 /// The kinds of [`Mount`].
@@ -150,6 +190,20 @@ pub(crate) enum MountKind {
     },
     /// The container's view of the control groups, whatever the host's layout is (`"type": "cgroup"`).
     Cgroup,
+    /// `remount`: new options for what is mounted there already.
+    Remount {
+        /// Those of the mount only (`bind`); otherwise those of the filesystem as well.
+        bind: bool,
+    },
+}
+
+/// One entry of `linux.netDevices`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NetDevice {
+    /// Its name on the host.
+    pub host: String,
+    /// Its name in the container; may be a pattern such as `eth%d`.
+    pub inside: String,
 }
 
 /// One device node.
@@ -196,6 +250,31 @@ pub(crate) struct Process {
     pub terminal: bool,
     /// `consoleSize`: (rows, columns).
     pub console_size: Option<(u16, u16)>,
+    /// `scheduler`, for sched_setattr(2).
+    pub scheduler: Option<sched::Scheduler>,
+    /// `ioPriority`: class and level for ioprio_set(2).
+    pub io_priority: Option<(u16, u16)>,
+    /// `execCPUAffinity`: for the processes that `exec` starts, not for the container's first one.
+    #[allow(dead_code, reason = "for exec")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+/// `process.execCPUAffinity`: bit n % 64 of word n / 64 stands for CPU n; `None` leaves the CPUs alone.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct CpuAffinity {
+    /// Before the process is moved into the container's control group.
+    pub initial: Option<Vec<u64>>,
+    /// After that.
+    pub final_: Option<Vec<u64>>,
+}
+
+/// `linux.memoryPolicy`, for set_mempolicy(2).
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct MemoryPolicy {
+    /// `MPOL_*` mode with its `MPOL_F_*` flags.
+    pub mode: u32,
+    /// Bit n % 64 of word n / 64 stands for node n.
+    pub nodes: Vec<u64>,
 }
 
 /// The five capability sets as bit masks (bit n = capability number n).
@@ -220,6 +299,17 @@ pub(crate) struct Seccomp {
     pub program: Vec<u8>,
     /// `SECCOMP_FILTER_FLAG_*` for seccomp(2).
     pub flags: u64,
+    /// Who is asked; `Some` only when a rule says `SCMP_ACT_NOTIFY`.
+    pub listener: Option<Listener>,
+}
+
+/// `linux.seccomp.listenerPath` and `listenerMetadata`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listener {
+    /// A UNIX stream socket of the host.
+    pub path: PathBuf,
+    /// For whoever listens there.
+    pub metadata: Option<String>,
 }
 
 /// The six kinds of hooks, in the order in which runtime.md runs them.

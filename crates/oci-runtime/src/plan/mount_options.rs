@@ -27,8 +27,10 @@ pub(crate) enum Meaning {
     Propagation(u64),
     /// `tmpcopyup`.
     CopyUp,
-    /// Known, but not implemented yet.
-    Unsupported,
+    /// `remount`.
+    Remount,
+    /// `idmap`, or with true `ridmap`.
+    IdMap(bool),
 }
 
 /// The access-time options are one choice of three and its negations.
@@ -103,7 +105,9 @@ pub(crate) fn meaning(option: &str) -> Option<Meaning> {
         "rstrictatime" => Meaning::RecursiveAtime(Atime::Strict),
         "rnorelatime" => Meaning::RecursiveAtime(Atime::Unchanged),
         "tmpcopyup" => Meaning::CopyUp,
-        "idmap" | "ridmap" | "remount" => Meaning::Unsupported,
+        "remount" => Meaning::Remount,
+        "idmap" => Meaning::IdMap(false),
+        "ridmap" => Meaning::IdMap(true),
         _ => return None,
     })
 }

@@ -11,7 +11,7 @@ use nucleus_sys::mount::Attributes;
 use oci_spec::runtime as oci;
 
 use super::mount_options::{Atime, Meaning, meaning};
-use super::{Mount, MountKind, PlanError, paths};
+use super::{IdMapping, Mount, MountKind, Namespaces, PlanError, id_maps, paths};
 
 /// Files below `/proc` that lxcfs and its like replace; everything else there is the kernel's alone.
 const PROC_FILES: [&str; 11] = [
@@ -31,27 +31,39 @@ const PROC_FILES: [&str; 11] = [
 /// mount(2) reads one page of data and cuts the rest off without a word.
 const LONGEST_DATA: usize = 4095;
 
+/// What a mount's meaning depends on besides itself.
+pub(crate) struct Surroundings<'a> {
+    /// Absolute path of the bundle.
+    pub bundle: &'a Path,
+    /// `linux.namespaces`.
+    pub namespaces: &'a Namespaces,
+    /// The maps of a new user namespace, users and groups.
+    pub maps: (&'a [IdMapping], &'a [IdMapping]),
+}
+
 /// Compiles the list, order kept.
-pub(crate) fn compile(list: &[oci::Mount], bundle: &Path, warnings: &mut Vec<String>) -> Result<Vec<Mount>, PlanError> {
+pub(crate) fn compile(
+    list: &[oci::Mount],
+    around: &Surroundings<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Mount>, PlanError> {
     list.iter()
         .enumerate()
-        .map(|(i, mount)| one(mount, i, bundle, warnings))
+        .map(|(i, mount)| one(mount, i, around, warnings))
         .collect()
 }
 
-fn one(mount: &oci::Mount, i: usize, bundle: &Path, warnings: &mut Vec<String>) -> Result<Mount, PlanError> {
-    for (mappings, name) in [
-        (mount.uid_mappings(), "uidMappings"),
-        (mount.gid_mappings(), "gidMappings"),
-    ] {
-        if mappings.as_ref().is_some_and(|list| !list.is_empty()) {
-            return Err(PlanError::unsupported(format_args!("mounts[{i}].{name}")));
-        }
-    }
+fn one(
+    mount: &oci::Mount,
+    i: usize,
+    around: &Surroundings<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Mount, PlanError> {
     let destination = destination(mount, i, warnings)?;
     let words = Words::read(mount.options().as_deref().unwrap_or_default(), i)?;
-    let kind = kind(mount, &words, i, bundle)?;
+    let kind = kind(mount, &words, i, around.bundle)?;
     check_proc(&destination, mount, &kind, i)?;
+    let id_map = id_maps::compile(mount, &kind, words.id_map, i, around)?;
     let mut compiled = Mount {
         destination,
         kind,
@@ -61,8 +73,10 @@ fn one(mount: &oci::Mount, i: usize, bundle: &Path, warnings: &mut Vec<String>) 
             ..Attributes::default()
         },
         recursive: words.recursive,
+        more_propagation: words.more_propagation,
         data: paths::c_string(words.data.as_bytes(), format_args!("mounts[{i}].options"))?,
         copy_up: words.copy_up,
+        id_map: id_map.map(Box::new),
     };
     if let MountKind::Bind { .. } = compiled.kind {
         compiled.attributes = Attributes {
@@ -97,10 +111,14 @@ struct Words {
     attributes: Attributes,
     recursive: Attributes,
     propagation: u64,
+    more_propagation: Vec<u64>,
     data: String,
     /// `Some(true)` for `rbind`.
     bind: Option<bool>,
     copy_up: bool,
+    remount: bool,
+    /// `Some(true)` for `ridmap`.
+    id_map: Option<bool>,
     /// An option of the superblock was given.
     superblock: bool,
 }
@@ -110,13 +128,6 @@ impl Words {
         let mut words = Words::default();
         for option in options.iter().filter(|option| !option.is_empty()) {
             match meaning(option) {
-                Some(Meaning::Unsupported) => {
-                    return Err(PlanError::new(
-                        format_args!("mounts[{i}].options"),
-                        format_args!("{option:?} is not supported"),
-                    ));
-                }
-                Some(Meaning::Propagation(word)) => words.propagate(word, i)?,
                 Some(meaning) => words.add(meaning),
                 None => {
                     if !words.data.is_empty() {
@@ -161,19 +172,21 @@ impl Words {
             Meaning::Recursive(attribute, set) => change(&mut self.recursive, attribute, set),
             Meaning::RecursiveAtime(mode) => mode.apply(&mut self.recursive),
             Meaning::CopyUp => self.copy_up = true,
-            Meaning::Nothing | Meaning::Propagation(_) | Meaning::Unsupported => {}
+            Meaning::Remount => self.remount = true,
+            Meaning::IdMap(recursive) => self.id_map = Some(recursive || self.id_map == Some(true)),
+            Meaning::Propagation(word) => self.propagate(word),
+            Meaning::Nothing => {}
         }
     }
 
-    /// Takes one propagation type. A second one would have to be applied after the first, which the plan cannot say.
-    fn propagate(&mut self, word: u64, i: usize) -> Result<(), PlanError> {
+    /// Takes one propagation type. The first one is applied with the other attributes; those after it on their own, in
+    /// their order, as `slave` and then `shared` makes a mount that is both (mount_namespaces(7)).
+    fn propagate(&mut self, word: u64) {
         let kind = word & !MsFlags::MS_REC.bits();
         let earlier = self.propagation | self.recursive.propagation;
-        if earlier != 0 && earlier != kind {
-            return Err(PlanError::new(
-                format_args!("mounts[{i}].options"),
-                "more than one type of propagation is not supported",
-            ));
+        if !self.more_propagation.is_empty() || earlier != 0 && earlier != kind {
+            self.more_propagation.push(word);
+            return;
         }
         // The recursive form of a type includes the plain one.
         if word != kind || self.recursive.propagation != 0 {
@@ -181,7 +194,6 @@ impl Words {
         } else {
             self.propagation = kind;
         }
-        Ok(())
     }
 }
 
@@ -218,6 +230,11 @@ fn destination(mount: &oci::Mount, i: usize, warnings: &mut Vec<String>) -> Resu
 fn kind(mount: &oci::Mount, words: &Words, i: usize, bundle: &Path) -> Result<MountKind, PlanError> {
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     paths::no_nul(source, format_args!("mounts[{i}].source"))?;
+    if words.remount {
+        return Ok(MountKind::Remount {
+            bind: words.bind.is_some(),
+        });
+    }
     // With bind or rbind among the options the kernel does not look at the type, and neither does runc.
     let bind = match (words.bind, mount.typ().as_deref()) {
         (Some(recursive), _) => Some(recursive),
@@ -263,6 +280,7 @@ fn check_proc(destination: &Path, mount: &oci::Mount, kind: &MountKind, i: usize
             MountKind::Filesystem { .. } => mount.typ().as_deref() == Some("proc"),
             MountKind::Bind { source, .. } => source.components().eq(Path::new("/proc").components()),
             MountKind::Cgroup => false,
+            MountKind::Remount { .. } => true,
         };
         if is_proc {
             return Ok(());

@@ -82,7 +82,8 @@ pub(crate) fn id_maps(
     Ok((compile(uid, "linux.uidMappings")?, compile(gid, "linux.gidMappings")?))
 }
 
-fn id_map(list: &[LinuxIdMapping], field: &str) -> Result<Vec<IdMapping>, PlanError> {
+/// Compiles one map; also used for the maps of a mount.
+pub(crate) fn id_map(list: &[LinuxIdMapping], field: &str) -> Result<Vec<IdMapping>, PlanError> {
     if list.len() > MAP_LINES {
         return Err(PlanError::new(
             field,

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use oci_spec::runtime::{self as oci, PosixRlimit, PosixRlimitType};
 
-use super::{Host, IdMapping, Options, PlanError, Process, capabilities, paths};
+use super::{Host, IdMapping, Options, PlanError, Process, capabilities, paths, scheduling};
 
 /// Compiles the section.
 pub(crate) fn compile(
@@ -49,6 +49,17 @@ pub(crate) fn compile(
         oom_score_adj: process.oom_score_adj(),
         terminal,
         console_size: console_size(process)?,
+        scheduler: process.scheduler().as_ref().map(scheduling::scheduler).transpose()?,
+        io_priority: process
+            .io_priority()
+            .as_ref()
+            .map(scheduling::io_priority)
+            .transpose()?,
+        exec_cpu_affinity: process
+            .exec_cpu_affinity()
+            .as_ref()
+            .map(scheduling::cpu_affinity)
+            .transpose()?,
     })
 }
 

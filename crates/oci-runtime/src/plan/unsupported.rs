@@ -4,7 +4,7 @@
 //! an error which names it; sections for other platforms are ignored with a warning, as the spec wants. Each line here
 //! goes away when its feature arrives.
 
-use oci_spec::runtime::{Linux, LinuxIntelRdt, LinuxPersonalityDomain, MemoryPolicyModeType, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxIntelRdt, Process, Spec};
 
 use super::PlanError;
 
@@ -32,20 +32,21 @@ pub(crate) fn check(spec: &Spec, warnings: &mut Vec<String>) -> Result<(), PlanE
     Ok(())
 }
 
+/// The same for the process of `exec`.
+pub(crate) fn check_process(section: &Process) -> Result<(), PlanError> {
+    let mut asked = Vec::new();
+    process(section, &mut asked);
+    match asked.into_iter().find(|(asked, _)| *asked) {
+        Some((_, field)) => Err(PlanError::unsupported(field)),
+        None => Ok(()),
+    }
+}
+
 fn process(process: &Process, asked: &mut Vec<(bool, &'static str)>) {
     asked.extend([
         (is_set(process.command_line()), "process.commandLine"),
         (is_set(process.apparmor_profile()), "process.apparmorProfile"),
         (is_set(process.selinux_label()), "process.selinuxLabel"),
-        (process.scheduler().is_some(), "process.scheduler"),
-        (process.io_priority().is_some(), "process.ioPriority"),
-        (
-            process
-                .exec_cpu_affinity()
-                .as_ref()
-                .is_some_and(|affinity| is_set(affinity.initial()) || is_set(affinity.cpu_affinity_final())),
-            "process.execCPUAffinity",
-        ),
     ]);
 }
 
@@ -53,31 +54,11 @@ fn linux(linux: &Linux, asked: &mut Vec<(bool, &'static str)>) {
     asked.extend([
         (is_set(linux.mount_label()), "linux.mountLabel"),
         (
-            linux.net_devices().as_ref().is_some_and(|map| !map.is_empty()),
-            "linux.netDevices",
-        ),
-        (
             linux
                 .intel_rdt()
                 .as_ref()
                 .is_some_and(|rdt| *rdt != LinuxIntelRdt::default()),
             "linux.intelRdt",
-        ),
-        (
-            // The domain LINUX without flags is what every process starts with.
-            linux.personality().as_ref().is_some_and(|personality| {
-                personality.domain() != LinuxPersonalityDomain::PerLinux
-                    || personality.flags().as_ref().is_some_and(|flags| !flags.is_empty())
-            }),
-            "linux.personality",
-        ),
-        (
-            linux.memory_policy().as_ref().is_some_and(|policy| {
-                policy.mode() != MemoryPolicyModeType::MpolDefault
-                    || is_set(policy.nodes())
-                    || policy.flags().as_ref().is_some_and(|flags| !flags.is_empty())
-            }),
-            "linux.memoryPolicy",
         ),
     ]);
 }

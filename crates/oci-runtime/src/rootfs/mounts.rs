@@ -1,7 +1,8 @@
 //! `mounts`, in the order of config.json.
 //!
-//! A new filesystem costs one mount(2) onto the descriptor of its destination; a bind is cloned, given its attributes
-//! and attached, so that it is never visible without them. Destinations are resolved inside the root only.
+//! A new filesystem costs one mount(2) onto the descriptor of its destination; a bind is cloned (by the host side when
+//! its owners are mapped), given its attributes and attached, so that it is never visible without them. Destinations
+//! are resolved inside the root only.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -23,7 +24,12 @@ const PROC_MAGIC: u64 = 0x9fa0;
 ///
 /// # Errors
 /// The first failure, named by `mounts[i]` and its destination.
-pub fn mount_all(root: &Root, mounts: &[Mount], cgroups: &cgroup_mount::View) -> Result<(), Failure> {
+pub fn mount_all(
+    root: &Root,
+    mounts: &[Mount],
+    cgroups: &cgroup_mount::View,
+    id_mapped: &[(usize, OwnedFd)],
+) -> Result<(), Failure> {
     for (index, mount) in mounts.iter().enumerate() {
         let name = || format!("mounts[{index}]: cannot mount {}", describe(mount));
         match &mount.kind {
@@ -31,11 +37,19 @@ pub fn mount_all(root: &Root, mounts: &[Mount], cgroups: &cgroup_mount::View) ->
                 new_filesystem(root, mount, fstype, source).map_err(|error| explain_target(error, name()))?;
             }
             MountKind::Bind { source, recursive } => {
-                let tree = clone_mount_at(source, *recursive)
-                    .explain(|| format!("mounts[{index}].source: cannot bind {}", source.display()))?;
-                bind(root, mount, &tree).map_err(|error| explain_target(error, name()))?;
+                let made = id_mapped.iter().find(|(i, _)| *i == index);
+                match made {
+                    Some((_, tree)) => bind(root, mount, tree),
+                    None => {
+                        let tree = clone_mount_at(source, *recursive)
+                            .explain(|| format!("mounts[{index}].source: cannot bind {}", source.display()))?;
+                        bind(root, mount, &tree)
+                    }
+                }
+                .map_err(|error| explain_target(error, name()))?;
             }
             MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups).explain(name)?,
+            MountKind::Remount { bind } => remount(root, mount, *bind).explain(name)?,
         }
     }
     Ok(())
@@ -48,6 +62,7 @@ fn describe(mount: &Mount) -> String {
         MountKind::Filesystem { fstype, .. } => format!("{} at {destination}", fstype.to_string_lossy()),
         MountKind::Bind { source, .. } => format!("{} at {destination}", source.display()),
         MountKind::Cgroup => format!("cgroup at {destination}"),
+        MountKind::Remount { .. } => format!("{destination} again"),
     }
 }
 
@@ -84,7 +99,7 @@ fn new_filesystem(root: &Root, mount: &Mount, fstype: &std::ffi::CStr, source: &
         let data = std::ffi::CString::new(data).map_err(|_| Errno::INVAL)?;
         rustix::mount::mount(source, proc_path(&target), fstype, flags, data.as_c_str())?;
     }
-    if mount.attributes.is_empty() && mount.recursive.is_empty() {
+    if mount.attributes.is_empty() && mount.recursive.is_empty() && mount.more_propagation.is_empty() {
         return Ok(());
     }
     let made = root.resolve(&mount.destination, OFlags::PATH)?;
@@ -123,12 +138,35 @@ fn refuse_hidden_proc(target: &OwnedFd, destination: &Path) -> Result<(), Errno>
     Err(Errno::XDEV)
 }
 
+/// New options for what is mounted at the destination: all of them, as mount(2) has it. What it is mounted over is not
+/// looked at, so no link may lead to it.
+fn remount(root: &Root, mount: &Mount, bind: bool) -> Result<(), Errno> {
+    let target = root.resolve(&mount.destination, OFlags::PATH)?;
+    refuse_hidden_proc(&target, &mount.destination)?;
+    let mut flags = MountFlags::from_bits_retain(mount.flags as u32);
+    if bind {
+        flags |= MountFlags::BIND;
+    }
+    if mount.destination == Path::new("/dev") {
+        flags -= MountFlags::RDONLY;
+    }
+    rustix::mount::mount_remount(proc_path(&target), flags, mount.data.as_c_str())?;
+    apply_attributes(target, mount)
+}
+
 fn apply_attributes(made: impl AsFd, mount: &Mount) -> Result<(), Errno> {
     if !mount.recursive.is_empty() {
         set_attributes(&made, mount.recursive, true)?;
     }
     if !mount.attributes.is_empty() {
         set_attributes(&made, mount.attributes, false)?;
+    }
+    for word in &mount.more_propagation {
+        let kind = nucleus_sys::mount::Attributes {
+            propagation: word & !nix::libc::MS_REC,
+            ..Default::default()
+        };
+        set_attributes(&made, kind, word & nix::libc::MS_REC != 0)?;
     }
     Ok(())
 }
@@ -138,12 +176,12 @@ fn apply_attributes(made: impl AsFd, mount: &Mount) -> Result<(), Errno> {
 /// # Errors
 /// As mount_setattr(2), named by `mounts[i]`.
 pub fn seal_dev(root: &Root, mounts: &[Mount]) -> Result<(), Failure> {
-    let read_only = |mount: &&Mount| {
+    let of_dev = |mount: &&Mount| {
         mount.destination == Path::new("/dev")
-            && matches!(mount.kind, MountKind::Filesystem { .. })
-            && mount.flags & u64::from(MountFlags::RDONLY.bits()) != 0
+            && matches!(mount.kind, MountKind::Filesystem { .. } | MountKind::Remount { .. })
     };
-    if mounts.iter().rfind(read_only).is_none() {
+    let read_only = |mount: &Mount| mount.flags & u64::from(MountFlags::RDONLY.bits()) != 0;
+    if !mounts.iter().rfind(of_dev).is_some_and(read_only) {
         return Ok(());
     }
     let seal = || {

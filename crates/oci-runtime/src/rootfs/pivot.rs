@@ -15,10 +15,7 @@ use crate::plan::Rootfs;
 /// # Errors
 /// Named by `root.path`.
 pub fn prepare(rootfs: &Rootfs) -> Result<Root, Failure> {
-    let propagation = match rootfs.propagation {
-        0 => MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
-        bits => initial(MountPropagationFlags::from_bits_retain(bits as u32)),
-    };
+    let propagation = initial_propagation(rootfs);
     rustix::mount::mount_change("/", propagation).explain(|| "cannot change the propagation of /")?;
     let path = &rootfs.path;
     let all = propagation.contains(MountPropagationFlags::REC);
@@ -31,11 +28,17 @@ pub fn prepare(rootfs: &Rootfs) -> Result<Root, Failure> {
     Root::open(path).explain(|| format!("root.path: cannot open {}", path.display()))
 }
 
+/// What the host's mounts become in the container's mount namespace while it is set up.
+///
 /// An unbindable mount could not be bound any more, and there is a lot to bind until [`propagate`].
-fn initial(propagation: MountPropagationFlags) -> MountPropagationFlags {
-    match propagation.contains(MountPropagationFlags::UNBINDABLE) {
+pub fn initial_propagation(rootfs: &Rootfs) -> MountPropagationFlags {
+    let wanted = match rootfs.propagation {
+        0 => return MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+        bits => MountPropagationFlags::from_bits_retain(bits as u32),
+    };
+    match wanted.contains(MountPropagationFlags::UNBINDABLE) {
         true => MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-        false => propagation,
+        false => wanted,
     }
 }
 

@@ -14,8 +14,9 @@ use oci_spec::runtime::{
     LinuxSeccompOperator as Operator, LinuxSyscall,
 };
 use rustix::fs::{MemfdFlags, memfd_create};
+use sha2::{Digest, Sha256};
 
-use crate::plan::{PlanError, Seccomp};
+use crate::plan::{Listener, PlanError, Seccomp, paths};
 
 /// What `errnoRet` is when it is not given.
 const EPERM: u32 = 1;
@@ -24,35 +25,84 @@ const MAX_ERRNO: u32 = 4095;
 /// libseccomp's binary tree pays off from about here, and up to 2.5.4 it is wrong for a filter without rules.
 const MANY_RULES: usize = 32;
 
+/// Where compiled profiles are kept. A stock engine profile costs libseccomp 10 ms and more.
+pub(crate) trait Cache {
+    /// What was kept under this name.
+    fn get(&self, name: &str) -> Option<Vec<u8>>;
+    /// Keeps it; may fail in silence.
+    fn put(&self, name: &str, bytes: &[u8]);
+}
+
+/// Nothing is kept.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct NoCache;
+
+#[cfg(test)]
+impl Cache for NoCache {
+    fn get(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn put(&self, _: &str, _: &[u8]) {}
+}
+
+/// [`compile`], unless `cache` has the result. An entry is found by the digest of the profile and of what compiles it,
+/// and carries a digest of its own, as a file may have been cut short by a crash of the machine.
+///
+/// # Errors
+/// As [`compile`].
+pub(crate) fn compile_cached(profile: &LinuxSeccomp, cache: &dyn Cache) -> Result<Seccomp, PlanError> {
+    // Rare, and more than a program: not worth a format of its own.
+    if profile.listener_path().is_some() {
+        return compile(profile);
+    }
+    let mut digest = Sha256::new();
+    digest.update(concat!(env!("CARGO_PKG_VERSION"), "/", env!("CARGO_PKG_NAME"), "/"));
+    digest.update(libseccomp::ScmpVersion::current().map_or_else(|_| String::new(), |v| v.to_string()));
+    digest.update(serde_json::to_vec(profile).map_err(|e| PlanError::new("linux.seccomp", e))?);
+    let name = hex(&digest.finalize());
+    if let Some(seccomp) = cache.get(&name).and_then(|bytes| decode(&bytes)) {
+        return Ok(seccomp);
+    }
+    let seccomp = compile(profile)?;
+    cache.put(&name, &encode(&seccomp));
+    Ok(seccomp)
+}
+
+/// Digest of the rest, flags, program.
+fn encode(seccomp: &Seccomp) -> Vec<u8> {
+    let body = [&seccomp.flags.to_ne_bytes()[..], &seccomp.program].concat();
+    [&Sha256::digest(&body)[..], &body].concat()
+}
+
+fn decode(bytes: &[u8]) -> Option<Seccomp> {
+    let (digest, body) = bytes.split_at_checked(Sha256::output_size())?;
+    let (flags, program) = body.split_first_chunk::<8>()?;
+    let intact = digest == &Sha256::digest(body)[..];
+    intact.then(|| Seccomp {
+        program: program.to_vec(),
+        flags: u64::from_ne_bytes(*flags),
+        listener: None,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Compiles a profile.
 ///
 /// # Errors
 /// The field that libseccomp or the kernel could not take.
 pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Seccomp, PlanError> {
-    if profile
-        .listener_path()
-        .as_ref()
-        .is_some_and(|path| !path.as_os_str().is_empty())
-    {
-        return Err(PlanError::unsupported("linux.seccomp.listenerPath"));
-    }
-    if profile
-        .listener_metadata()
-        .as_ref()
-        .is_some_and(|data| !data.is_empty())
-    {
-        return Err(PlanError::new(
-            "linux.seccomp.listenerMetadata",
-            "cannot be set without listenerPath",
-        ));
-    }
+    let listener = listener(profile)?;
     // Spares libseccomp its probing of the kernel, eight system calls: what the kernel lacks is found at load. A
     // libseccomp without this level probes as it always did.
     let _ = libseccomp::set_api(6);
     let default = action(
         profile.default_action(),
         profile.default_errno_ret(),
-        "linux.seccomp.defaultAction",
         "linux.seccomp.defaultErrnoRet",
     )?;
     let mut filter = ScmpFilterContext::new(default).map_err(|e| failed("linux.seccomp.defaultAction", &e))?;
@@ -72,8 +122,44 @@ pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Seccomp, PlanError> {
     }
     Ok(Seccomp {
         program: export(&filter)?,
-        flags: flags(profile),
+        flags: flags(profile, listener.is_some()),
+        listener,
     })
+}
+
+/// Who is to answer for `SCMP_ACT_NOTIFY`; `None` when no rule asks anybody.
+fn listener(profile: &LinuxSeccomp) -> Result<Option<Listener>, PlanError> {
+    let path = profile.listener_path().as_deref();
+    let path = path.filter(|path| !path.as_os_str().is_empty());
+    let metadata = profile.listener_metadata().clone().filter(|data| !data.is_empty());
+    if path.is_none() && metadata.is_some() {
+        return Err(PlanError::new(
+            "linux.seccomp.listenerMetadata",
+            "cannot be set without listenerPath",
+        ));
+    }
+    if profile.default_action() == Action::ScmpActNotify {
+        // Init could not even say that it is ready.
+        return Err(PlanError::new(
+            "linux.seccomp.defaultAction",
+            "SCMP_ACT_NOTIFY cannot be used as default action",
+        ));
+    }
+    let calls = profile.syscalls().iter().flatten();
+    if !calls.clone().any(|call| call.action() == Action::ScmpActNotify) {
+        return Ok(None);
+    }
+    let path = path.ok_or_else(|| {
+        PlanError::new(
+            "linux.seccomp.listenerPath",
+            "must be set, as a rule says SCMP_ACT_NOTIFY",
+        )
+    })?;
+    paths::no_nul(path, "linux.seccomp.listenerPath")?;
+    Ok(Some(Listener {
+        path: path.to_owned(),
+        metadata,
+    }))
 }
 
 /// Adds the rules of one entry; returns how many.
@@ -87,12 +173,7 @@ fn add_rules(
     if call.names().is_empty() {
         return Err(PlanError::new(format_args!("{field}.names"), "must not be empty"));
     }
-    let action = action(
-        call.action(),
-        call.errno_ret(),
-        format_args!("{field}.action"),
-        format_args!("{field}.errnoRet"),
-    )?;
+    let action = action(call.action(), call.errno_ret(), format_args!("{field}.errnoRet"))?;
     let conditions = conditions(call.args().as_deref().unwrap_or_default(), i)?;
     if action == default {
         // libseccomp refuses such a rule, and it would change nothing.
@@ -104,6 +185,13 @@ fn add_rules(
             return Err(PlanError::new(
                 format_args!("{field}.names[{n}]"),
                 format_args!("{name:?} is not a valid syscall"),
+            ));
+        }
+        if name == "write" && action == ScmpAction::Notify {
+            // Init hands the listener over with it, before there is anybody to answer.
+            return Err(PlanError::new(
+                format_args!("{field}.names[{n}]"),
+                "SCMP_ACT_NOTIFY cannot be used for the write syscall",
             ));
         }
         // Profiles name calls of all kernels and architectures: those that libseccomp does not know are skipped.
@@ -155,12 +243,7 @@ fn conditions(args: &[LinuxSeccompArg], i: usize) -> Result<Vec<Vec<ScmpArgCompa
 }
 
 /// An action with its return value, which only two actions have.
-fn action(
-    action: Action,
-    errno: Option<u32>,
-    action_field: impl std::fmt::Display,
-    errno_field: impl std::fmt::Display,
-) -> Result<ScmpAction, PlanError> {
+fn action(action: Action, errno: Option<u32>, errno_field: impl std::fmt::Display) -> Result<ScmpAction, PlanError> {
     let within = |limit: u32| match errno.unwrap_or(EPERM) {
         errno if errno <= limit => Ok(errno),
         errno => Err(PlanError::new(
@@ -176,9 +259,7 @@ fn action(
         Action::ScmpActTrap => ScmpAction::Trap,
         Action::ScmpActLog => ScmpAction::Log,
         Action::ScmpActAllow => ScmpAction::Allow,
-        Action::ScmpActNotify => {
-            return Err(PlanError::new(action_field, "SCMP_ACT_NOTIFY is not supported"));
-        }
+        Action::ScmpActNotify => ScmpAction::Notify,
     };
     match errno {
         Some(_) => Err(PlanError::new(
@@ -190,15 +271,19 @@ fn action(
 }
 
 /// The flags for seccomp(2). Config that is silent gets `SPEC_ALLOW`, as under runc; an empty list gets none.
-fn flags(profile: &LinuxSeccomp) -> u64 {
+fn flags(profile: &LinuxSeccomp, listens: bool) -> u64 {
+    let listener = if listens { kernel::FLAG_NEW_LISTENER } else { 0 };
     let Some(list) = profile.flags() else {
-        return kernel::FLAG_SPEC_ALLOW;
+        return kernel::FLAG_SPEC_ALLOW | listener;
     };
-    list.iter().fold(0, |word, flag| {
+    list.iter().fold(listener, |word, flag| {
         word | match flag {
+            // Without this, the number of a thread and that of a descriptor could not be told apart.
+            Flag::SeccompFilterFlagTsync if listens => kernel::FLAG_TSYNC | kernel::FLAG_TSYNC_ESRCH,
             Flag::SeccompFilterFlagLog => kernel::FLAG_LOG,
             Flag::SeccompFilterFlagTsync => kernel::FLAG_TSYNC,
             Flag::SeccompFilterFlagSpecAllow => kernel::FLAG_SPEC_ALLOW,
+            Flag::SeccompFilterFlagWaitKillableRecv if listens => kernel::FLAG_WAIT_KILLABLE_RECV,
             // Speaks of received notifications only; without a listener the kernel refuses it.
             Flag::SeccompFilterFlagWaitKillableRecv => 0,
         }

@@ -4,18 +4,18 @@
 //! there instead (a FIFO, a directory, a loop of links) can make the runtime hang. The slow ways (naming the path of an
 //! error, dropping unknown capabilities) are taken only after the quick one has failed.
 
+mod tolerance;
 mod version;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Capability, Spec};
+use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 use serde_path_to_error::Segment;
 use sha2::{Digest, Sha256};
 
@@ -89,6 +89,47 @@ pub(crate) fn load(bundle: &Path) -> Result<Loaded, LoadError> {
     })
 }
 
+/// Reads the `process` section that `exec` is given: any file, a pipe for one; `-` is standard input.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_process(path: &Path) -> Result<(Process, Vec<String>), LoadError> {
+    let failed = |source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut text = Vec::new();
+    let read = match path.as_os_str() == "-" {
+        true => io::stdin().lock().take(LARGEST + 1).read_to_end(&mut text),
+        false => File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut text)),
+    };
+    if read.map_err(failed)? as u64 > LARGEST {
+        return Err(LoadError::TooLarge { path: path.to_owned() });
+    }
+    parse_process(&text)
+}
+
+/// Parses a `process` section by itself.
+fn parse_process(text: &[u8]) -> Result<(Process, Vec<String>), LoadError> {
+    // As part of a config every error gets the path that it has there. The section is checked to be one document of
+    // its own before it is put between the braces.
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(text) {
+        return Err(LoadError::Invalid {
+            field: "process".to_owned(),
+            message: error.to_string(),
+        });
+    }
+    let config = [br#"{"ociVersion":"1.0.0","process":"#, text, b"}"].concat();
+    let (spec, warnings) = parse(&config)?;
+    match spec.process() {
+        Some(process) => Ok((process.clone(), warnings)),
+        None => Err(LoadError::Invalid {
+            field: "process".to_owned(),
+            message: "must be a JSON object".to_owned(),
+        }),
+    }
+}
+
 fn read(path: PathBuf) -> Result<Vec<u8>, LoadError> {
     let failed = |source: io::Error| LoadError::Read {
         path: path.clone(),
@@ -140,7 +181,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
     let spec: Spec = match serde_json::from_slice(text) {
         Ok(spec) => spec,
         Err(_) => {
-            let tolerant = without_unknown_capabilities(text, &mut warnings);
+            let tolerant = tolerance::adapt(text, &mut warnings);
             from_text(tolerant.as_deref().unwrap_or(text))?
         }
     };
@@ -193,33 +234,6 @@ fn field(path: &serde_path_to_error::Path) -> String {
         true => "config.json".to_owned(),
         false => field,
     }
-}
-
-/// The text without capability names that oci-spec does not know: the specification wants a warning for them, not an
-/// error. `None` when that is not what is wrong with it.
-fn without_unknown_capabilities(text: &[u8], warnings: &mut Vec<String>) -> Option<Vec<u8>> {
-    let mut config: Value = serde_json::from_slice(text).ok()?;
-    let sets = config.get_mut("process")?.get_mut("capabilities")?.as_object_mut()?;
-    let mut unknown: Vec<String> = Vec::new();
-    for set in sets.values_mut().filter_map(Value::as_array_mut) {
-        set.retain(|name| {
-            let Value::String(text) = name else { return true };
-            let known = Capability::deserialize(name).is_ok();
-            if !known && !unknown.contains(text) {
-                unknown.push(text.clone());
-            }
-            known
-        });
-    }
-    if unknown.is_empty() {
-        return None;
-    }
-    unknown.sort_unstable();
-    warnings.push(format!(
-        "ignoring unknown or unavailable capabilities: [{}]",
-        unknown.join(" ")
-    ));
-    serde_json::to_vec(&config).ok()
 }
 
 /// True when the config asks for Landlock, a field that oci-spec does not have.

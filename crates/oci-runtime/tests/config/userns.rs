@@ -12,7 +12,7 @@ use crate::common::{Container, Test, shell, uid_of_proc, wait_for};
 const BASE: u32 = 100_000;
 
 /// Maps the container's ids 0 to 65535 to the host's from [`BASE`].
-fn map_ids(config: &mut Value) {
+pub(crate) fn map_ids(config: &mut Value) {
     push(config, "/linux/namespaces", json!({ "type": "user" }));
     let mapping = json!([{ "containerID": 0, "hostID": BASE, "size": 65536 }]);
     config["linux"]["uidMappings"] = mapping.clone();

@@ -161,14 +161,8 @@ fn what_is_not_implemented_is_refused_by_name() {
         process("apparmorProfile", json!("docker-default")),
         process("selinuxLabel", json!("system_u:system_r:container_t:s0")),
         process("commandLine", json!("cmd.exe")),
-        process("scheduler", json!({"policy": "SCHED_IDLE"})),
-        process("ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0})),
-        process("execCPUAffinity", json!({"initial": "0-1"})),
         linux("mountLabel", json!("system_u:object_r:container_file_t:s0")),
-        linux("netDevices", json!({"eth1": {}})),
         linux("intelRdt", json!({"closID": "guaranteed"})),
-        linux("personality", json!({"domain": "LINUX32"})),
-        linux("memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"})),
     ];
     for (patch, field) in table {
         assert_eq!(error(patch), format!("{field}: is not supported"));
@@ -179,10 +173,7 @@ fn what_is_not_implemented_is_refused_by_name() {
 fn empty_forms_of_what_is_not_implemented_ask_for_nothing() {
     plan(json!({
         "process": {"apparmorProfile": "", "selinuxLabel": "", "execCPUAffinity": {}},
-        "linux": {
-            "mountLabel": "", "netDevices": {}, "intelRdt": {},
-            "personality": {"domain": "LINUX"}, "memoryPolicy": {"mode": "MPOL_DEFAULT"}
-        }
+        "linux": {"mountLabel": "", "netDevices": {}, "intelRdt": {}}
     }));
 }
 

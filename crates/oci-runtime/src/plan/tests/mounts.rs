@@ -6,7 +6,7 @@ use nix::mount::MsFlags;
 use nucleus_sys::mount::{Attributes, attr};
 use serde_json::{Value, json};
 
-use super::{error, plan, refused};
+use super::{plan, refused};
 use crate::plan::mount_options::meaning;
 use crate::plan::{Mount, MountKind};
 
@@ -161,10 +161,14 @@ fn propagation_of_the_mount_and_of_the_tree() {
             );
         }
     }
-    refused([(
-        json!({"mounts": [{"destination": "/t", "type": "tmpfs", "options": ["private", "rslave"]}]}),
-        "mounts[0].options: more than one type of propagation is not supported",
-    )]);
+    let both = bind(&["rbind", "rslave", "shared", "rshared"]);
+    assert_eq!(both.recursive.propagation, MsFlags::MS_SLAVE.bits());
+    let shared = MsFlags::MS_SHARED;
+    assert_eq!(
+        both.more_propagation,
+        [shared.bits(), (shared | MsFlags::MS_REC).bits()],
+        "in their order"
+    );
 }
 
 #[test]
@@ -297,21 +301,17 @@ fn refused_mounts() {
 }
 
 #[test]
-fn features_that_init_lacks_name_their_field() {
-    for option in ["idmap", "ridmap", "remount"] {
-        assert_eq!(
-            error(json!({"mounts": [{"destination": "/a", "type": "bind", "source": "/s", "options": [option]}]})),
-            format!("mounts[0].options: {option:?} is not supported")
-        );
-    }
-    let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
-    for field in ["uidMappings", "gidMappings"] {
-        assert_eq!(
-            error(json!({"mounts": [{"destination": "/a", "type": "bind", "source": "/s", field: map}]})),
-            format!("mounts[0].{field}: is not supported")
-        );
-        mount(json!({"destination": "/a", "type": "bind", "source": "/s", field: []}));
-    }
+fn a_remount_needs_neither_type_nor_source() {
+    let m = mount(json!({"destination": "/t", "options": ["remount", "ro", "nosuid", "size=1k"]}));
+    assert_eq!(m.kind, MountKind::Remount { bind: false });
+    assert_eq!(m.flags, (MsFlags::MS_RDONLY | MsFlags::MS_NOSUID).bits());
+    assert_eq!(m.data.to_str(), Ok("size=1k"));
+    let m = mount(json!({"destination": "/t", "type": "bind", "source": "/s", "options": ["rbind", "remount", "ro"]}));
+    assert_eq!(
+        (m.kind, m.flags),
+        (MountKind::Remount { bind: true }, MsFlags::MS_RDONLY.bits())
+    );
+    mount(json!({"destination": "/proc", "type": "proc", "options": ["remount", "ro"]}));
 }
 
 #[test]

@@ -93,7 +93,9 @@ fn field(text: &[u8]) -> Option<String> {
         console_socket: terminal,
         ..options()
     };
-    Plan::compile(&spec, &options, &HOST).err().map(|e| e.field)
+    Plan::compile(&spec, &options, &HOST, &crate::security::seccomp::NoCache)
+        .err()
+        .map(|e| e.field)
 }
 
 /// An error names a field of the specification, or the whole.

@@ -4,7 +4,7 @@ use libseccomp::{ScmpArch, ScmpSyscall};
 use oci_spec::runtime::LinuxSeccomp;
 use serde_json::{Value, json};
 
-use super::{compile, kernel};
+use super::{Cache, compile, compile_cached, kernel};
 use crate::plan::PlanError;
 
 const ALLOW: u32 = 0x7fff_0000;
@@ -270,11 +270,18 @@ fn refused_profiles() {
     let table = [
         (
             json!({"defaultAction": "SCMP_ACT_NOTIFY"}),
-            "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY is not supported",
+            "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be used as default action",
         ),
         (
-            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x.sock"}),
-            "linux.seccomp.listenerPath: is not supported",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
+            "linux.seccomp.listenerPath: must be set, as a rule says SCMP_ACT_NOTIFY",
+        ),
+        (
+            json!({
+                "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/\u{0}",
+                "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]
+            }),
+            "linux.seccomp.listenerPath: must not contain a NUL byte",
         ),
         (
             json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}),
@@ -303,14 +310,14 @@ fn refused_profiles() {
 #[test]
 fn refused_rules() {
     let rule = |rule: Value| {
-        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s", "syscalls": [
             {"names": ["read"], "action": "SCMP_ACT_LOG"}, rule
         ]})
     };
     let table = [
         (
             rule(json!({"names": ["write"], "action": "SCMP_ACT_NOTIFY"})),
-            "linux.seccomp.syscalls[1].action: SCMP_ACT_NOTIFY is not supported",
+            "linux.seccomp.syscalls[1].names[0]: SCMP_ACT_NOTIFY cannot be used for the write syscall",
         ),
         (
             rule(json!({"names": ["write"], "action": "SCMP_ACT_TRACE", "errnoRet": 65536})),
@@ -432,4 +439,70 @@ fn the_kernel_takes_the_program() {
     let (before, after) = errors.join().unwrap();
     assert_ne!(before, nix::errno::Errno::EOPNOTSUPP);
     assert_eq!(after, nix::errno::Errno::EOPNOTSUPP);
+}
+
+/// A cache in memory that counts what it is given.
+#[derive(Default)]
+struct Memory {
+    entries: std::cell::RefCell<std::collections::HashMap<String, Vec<u8>>>,
+    puts: std::cell::Cell<u32>,
+}
+
+impl Cache for Memory {
+    fn get(&self, name: &str) -> Option<Vec<u8>> {
+        self.entries.borrow().get(name).cloned()
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        self.puts.set(self.puts.get() + 1);
+        self.entries.borrow_mut().insert(name.to_string(), bytes.to_vec());
+    }
+}
+
+#[test]
+fn a_profile_is_compiled_once_and_a_damaged_entry_again() {
+    let profile = |action: &str| -> LinuxSeccomp {
+        serde_json::from_value(serde_json::json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mkdir"], "action": action}],
+        }))
+        .unwrap()
+    };
+    let cache = Memory::default();
+    let one = compile_cached(&profile("SCMP_ACT_ERRNO"), &cache).unwrap();
+    assert_eq!(one, compile(&profile("SCMP_ACT_ERRNO")).unwrap());
+    assert_eq!(compile_cached(&profile("SCMP_ACT_ERRNO"), &cache).unwrap(), one);
+    assert_eq!(cache.puts.get(), 1);
+    assert_ne!(compile_cached(&profile("SCMP_ACT_KILL"), &cache).unwrap(), one);
+    assert_eq!(cache.puts.get(), 2);
+    for bytes in cache.entries.borrow_mut().values_mut() {
+        bytes.truncate(bytes.len() - 8);
+    }
+    assert_eq!(compile_cached(&profile("SCMP_ACT_ERRNO"), &cache).unwrap(), one);
+    assert_eq!(cache.puts.get(), 3, "a cut-off entry is no filter");
+}
+
+#[test]
+fn a_listener_is_made_only_when_a_rule_asks() {
+    let with = |action: &str, flags: Value| {
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent.sock", "listenerMetadata": "m",
+            "flags": flags, "syscalls": [{"names": ["mkdir", "no_such_call"], "action": action}]
+        });
+        compile(&serde_json::from_value(profile).unwrap()).unwrap()
+    };
+    let asked = with("SCMP_ACT_NOTIFY", json!([]));
+    let listener = asked.listener.unwrap();
+    assert_eq!(
+        (listener.path.to_str(), listener.metadata.as_deref()),
+        (Some("/run/agent.sock"), Some("m"))
+    );
+    assert_eq!(asked.flags, kernel::FLAG_NEW_LISTENER);
+    let flags = json!(["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]);
+    assert_eq!(
+        with("SCMP_ACT_NOTIFY", flags.clone()).flags,
+        kernel::FLAG_NEW_LISTENER | kernel::FLAG_TSYNC | kernel::FLAG_TSYNC_ESRCH | kernel::FLAG_WAIT_KILLABLE_RECV
+    );
+    let silent = with("SCMP_ACT_KILL", flags);
+    assert_eq!((silent.listener, silent.flags), (None, kernel::FLAG_TSYNC));
 }

@@ -1,0 +1,102 @@
+//! Bind mounts whose owners are mapped (`idmap`): made by the host side, before there is an init.
+//!
+//! Mapping a mount needs rights over the filesystem itself, which init gives up with a new user namespace. So the trees
+//! are cloned and mapped here; init inherits them as descriptors and attaches them in their turn. The kernel takes the
+//! maps from a user namespace only, so a child that does nothing is born into one for as long as that takes.
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::sched::CloneFlags;
+use nucleus_sys::mount::{Attributes, set_attributes, set_id_map};
+use nucleus_sys::process::{Clone, Forked, clone3};
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use super::id_maps::lines;
+use crate::init::failure::{Explain, Failure};
+use crate::plan::{IdMap, IdMapping, MappedBy, Mount, MountKind, Plan};
+use crate::rootfs::{pivot, root::clone_mount_at};
+
+/// The trees of all mounts with a mapping, each with the index of its mount.
+///
+/// # Errors
+/// Named by `mounts[i]`.
+pub fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, Failure> {
+    let mut trees = Vec::new();
+    for (i, mount) in plan.mounts.iter().enumerate() {
+        if let Some(id_map) = &mount.id_map {
+            trees.push((i, tree(plan, mount, id_map, i)?));
+        }
+    }
+    Ok(trees)
+}
+
+fn tree(plan: &Plan, mount: &Mount, id_map: &IdMap, i: usize) -> Result<OwnedFd, Failure> {
+    let MountKind::Bind { source, recursive } = &mount.kind else {
+        return Err(Failure::new(format!("mounts[{i}]: not a bind mount")));
+    };
+    let tree = clone_mount_at(source, *recursive)
+        .explain(|| format!("mounts[{i}].source: cannot bind {}", source.display()))?;
+    // Made in the host's mount namespace: without this, what is mounted on it inside would appear on the host.
+    let cut_off = Attributes {
+        propagation: u64::from(pivot::initial_propagation(&plan.rootfs).bits()) & !nix::libc::MS_REC,
+        ..Attributes::default()
+    };
+    set_attributes(&tree, cut_off, true)
+        .explain(|| format!("mounts[{i}]: cannot change the propagation of {}", source.display()))?;
+    let namespace = match &id_map.by {
+        MappedBy::Maps { uid, gid } => user_namespace(uid, gid)
+            .map_err(|failure| Failure::new(format!("mounts[{i}]: cannot make the id mapping: {failure}")))?,
+        MappedBy::Namespace(path) => rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .explain(|| format!("mounts[{i}]: cannot open {}", path.display()))?,
+    };
+    set_id_map(&tree, namespace, id_map.recursive).explain(|| {
+        format!(
+            "mounts[{i}].options: cannot map the owners of {} (not every filesystem can)",
+            source.display()
+        )
+    })?;
+    Ok(tree)
+}
+
+/// A user namespace with these maps and nobody in it.
+fn user_namespace(uid: &[IdMapping], gid: &[IdMapping]) -> Result<OwnedFd, Failure> {
+    let (end, ours) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).explain(|| "pipe")?;
+    let what = Clone {
+        flags: CloneFlags::CLONE_NEWUSER.bits() as u64,
+        cgroup: None,
+    };
+    match clone3(&what).explain(|| "clone3")? {
+        Forked::Child => {
+            drop(ours);
+            // The end of file comes with our maker's end, whichever way that comes about.
+            let mut byte = [0u8; 1];
+            while let Err(rustix::io::Errno::INTR) = rustix::io::read(&end, &mut byte) {}
+            std::process::exit(0)
+        }
+        Forked::Parent(pid, pidfd) => {
+            let namespace = map(pid, uid, gid);
+            let _ = rustix::process::pidfd_send_signal(pidfd.as_fd(), Signal::KILL);
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            namespace
+        }
+    }
+}
+
+fn map(pid: Pid, uid: &[IdMapping], gid: &[IdMapping]) -> Result<OwnedFd, Failure> {
+    let pid = pid.as_raw_nonzero();
+    for (file, map) in [("uid_map", uid), ("gid_map", gid)] {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(lines(map).as_bytes()))
+            .explain(|| format!("cannot write {path}"))?;
+    }
+    let path = format!("/proc/{pid}/ns/user");
+    rustix::fs::open(Path::new(&path), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .explain(|| format!("cannot open {path}"))
+}

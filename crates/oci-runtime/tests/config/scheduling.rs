@@ -1,0 +1,199 @@
+//! Scheduler, I/O priority, execution domain and memory policy, as the kernel shows them of the program.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::inside::field;
+use super::userns::map_ids;
+use crate::common::{Container, Test, shell};
+
+/// Starts a sleeping container with one field of `process` set, and gives its pid.
+fn sleeping<'t>(test: &'t Test, edit: impl FnOnce(&mut Value)) -> (Container<'t>, i32) {
+    let c = test.container_with(&["sleep", "1000"], edit);
+    c.create().ok();
+    c.start().ok();
+    let pid = c.pid();
+    (c, pid)
+}
+
+fn policy_of(pid: i32) -> String {
+    let told = shell(&format!("chrt --pid {pid}"));
+    told.lines()
+        .map(|line| line.rsplit(": ").next().unwrap_or_default().to_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn nice_of(pid: i32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    let fields: Vec<&str> = stat.rsplit_once(") ").expect("stat").1.split(' ').collect();
+    fields[16].to_owned()
+}
+
+#[test]
+fn the_scheduling_policy() {
+    let Some(test) = Test::new() else { return };
+    for (scheduler, shown, nice) in [
+        (json!({"policy": "SCHED_BATCH", "nice": 7}), "SCHED_BATCH 0", "7"),
+        (json!({"policy": "SCHED_OTHER", "nice": -5}), "SCHED_OTHER 0", "-5"),
+        (
+            json!({"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_RESET_ON_FORK"]}),
+            "SCHED_OTHER|SCHED_RESET_ON_FORK 0",
+            "0",
+        ),
+        (json!({"policy": "SCHED_IDLE"}), "SCHED_IDLE 0", "0"),
+        (
+            json!({
+                "policy": "SCHED_DEADLINE", "nice": 19, "priority": 0,
+                "runtime": 42_000, "deadline": 1_000_000, "period": 1_000_000
+            }),
+            "SCHED_DEADLINE 0 42000/1000000/1000000",
+            "0",
+        ),
+    ] {
+        let (c, pid) = sleeping(&test, |config| config["process"]["scheduler"] = scheduler.clone());
+        let told = policy_of(pid);
+        assert!(told.starts_with(shown), "{scheduler}: {told}");
+        assert_eq!(nice_of(pid), nice, "{scheduler}");
+        c.force_delete().ok();
+    }
+    test.nothing_left();
+}
+
+#[test]
+fn the_scheduling_policy_in_a_user_namespace() {
+    let Some(test) = Test::new() else { return };
+    // Raising a priority needs a right that root inside does not have.
+    let c = test.container_with(&["sleep", "1000"], |config| {
+        map_ids(config);
+        config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": -3});
+        config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_RT", "priority": 1});
+    });
+    shell(&format!("chown -Rh 100000:100000 {}", c.rootfs().display()));
+    c.create().ok();
+    c.start().ok();
+    let pid = c.pid();
+    assert_eq!(nice_of(pid), "-3");
+    assert_eq!(shell(&format!("ionice -p {pid}")).trim(), "realtime: prio 1");
+    c.force_delete().ok();
+    test.nothing_left();
+}
+
+#[test]
+fn what_the_kernel_refuses_names_the_field() {
+    let Some(test) = Test::new() else { return };
+    // More bandwidth than there is time.
+    let c = test.script_with("true", |config| {
+        config["linux"]["resources"] = json!({"cpu": {"cpus": "0"}});
+        config["process"]["scheduler"] =
+            json!({"policy": "SCHED_DEADLINE", "runtime": 4_000_000, "deadline": 4_000_000, "period": 4_000_000});
+    });
+    c.create().fails("process.scheduler: the kernel refuses it: ");
+    let c = test.script_with("true", |config| {
+        config["process"]["scheduler"] = json!({"policy": "SCHED_FIFO", "priority": 100});
+    });
+    c.create()
+        .fails("process.scheduler.priority: 100 must be between 1 and 99");
+    test.nothing_left();
+}
+
+#[test]
+fn the_io_priority() {
+    let Some(test) = Test::new() else { return };
+    for (class, priority, shown) in [
+        ("IOPRIO_CLASS_BE", 6, "best-effort: prio 6"),
+        ("IOPRIO_CLASS_RT", 2, "realtime: prio 2"),
+        ("IOPRIO_CLASS_IDLE", 0, "idle"),
+    ] {
+        let (c, pid) = sleeping(&test, |config| {
+            config["process"]["ioPriority"] = json!({"class": class, "priority": priority});
+        });
+        assert_eq!(shell(&format!("ionice -p {pid}")).trim(), shown);
+        c.force_delete().ok();
+    }
+    test.nothing_left();
+}
+
+#[test]
+fn the_execution_domain() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("cat /proc/self/personality; uname -m");
+    let machine = shell("uname -m");
+    c.run().ok().prints(&format!("00000000\n{machine}"));
+    c.edit(|config| config["linux"]["personality"] = json!({"domain": "LINUX"}));
+    c.run().ok().prints(&format!("00000000\n{machine}"));
+    c.edit(|config| config["linux"]["personality"] = json!({"domain": "LINUX32"}));
+    let out = c.run().ok();
+    assert!(out.stdout.starts_with("00000008\n"), "{out}");
+    if cfg!(target_arch = "x86_64") {
+        assert!(out.stdout.ends_with("i686\n"), "{out}");
+    }
+    test.nothing_left();
+}
+
+#[test]
+fn cpus_of_exec_do_not_concern_the_first_process() {
+    let Some(test) = Test::new() else { return };
+    let c = test.container(&["cat", "/proc/self/status"]);
+    let all = field(&c.run().ok().stdout, "Cpus_allowed_list").to_owned();
+    c.edit(|config| config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"}));
+    assert_eq!(field(&c.run().ok().stdout, "Cpus_allowed_list"), all);
+}
+
+#[test]
+fn the_memory_policy() {
+    let Some(test) = Test::new() else { return };
+    if fs::metadata("/proc/self/numa_maps").is_err() {
+        crate::common::skip("the kernel has no NUMA policies");
+        return;
+    }
+    for (policy, shown) in [
+        (json!({"mode": "MPOL_DEFAULT"}), " default"),
+        (json!({"mode": "MPOL_LOCAL"}), " local"),
+        (json!({"mode": "MPOL_PREFERRED", "nodes": "0"}), " prefer:0"),
+        (json!({"mode": "MPOL_BIND", "nodes": "0"}), " bind:0"),
+        (
+            json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}),
+            " bind=static:0",
+        ),
+        (json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"}), " interleave:0"),
+        (json!({"mode": "MPOL_PREFERRED_MANY", "nodes": "0"}), " prefer (many):0"),
+        (
+            json!({"mode": "MPOL_WEIGHTED_INTERLEAVE", "nodes": "0"}),
+            " weighted interleave:0",
+        ),
+    ] {
+        let c = test.container_with(&["cat", "/proc/self/numa_maps"], |config| {
+            config["linux"]["memoryPolicy"] = policy.clone();
+        });
+        let out = c.run().ok();
+        let stack = out.stdout.lines().find(|line| line.contains(" stack")).expect("stack");
+        assert!(stack.contains(shown), "{policy}: {stack}");
+    }
+    let c = test.script_with("true", |config| {
+        config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "1000"});
+    });
+    c.create()
+        .fails("linux.memoryPolicy: the kernel refuses it: invalid argument");
+    test.nothing_left();
+}
+
+#[test]
+fn sysctls_of_the_user_namespace() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script_with("cat /proc/sys/user/max_uts_namespaces", |config| {
+        map_ids(config);
+        config["linux"]["sysctl"] = json!({"user.max_uts_namespaces": "7"});
+    });
+    shell(&format!("chown -Rh 100000:100000 {}", c.rootfs().display()));
+    let host = fs::read_to_string("/proc/sys/user/max_uts_namespaces").expect("sysctl");
+    c.run().ok().prints("7");
+    let now = fs::read_to_string("/proc/sys/user/max_uts_namespaces").expect("sysctl");
+    assert_eq!(now, host, "the host's is untouched");
+    let c = test.script_with("true", |config| {
+        config["linux"]["sysctl"] = json!({"user.max_uts_namespaces": "7"});
+    });
+    c.create().fails("not allowed in host user namespace");
+    test.nothing_left();
+}

@@ -1,0 +1,146 @@
+//! `SCMP_ACT_NOTIFY`: an agent outside answers for system calls of the container.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::userns::map_ids;
+use crate::common::{Container, Running, Test, compile_c, shell, wait_for};
+
+/// An agent that listens; its socket and the file that it writes.
+struct Agent {
+    process: Running,
+    socket: PathBuf,
+    document: PathBuf,
+}
+
+impl Agent {
+    /// None (after saying SKIP) where there is no compiler.
+    fn start(test: &Test, name: &str) -> Option<Self> {
+        let program = test.dir().join("agent");
+        if !program.exists() && !compile_c(include_str!("agent.c"), &program) {
+            return None;
+        }
+        let (socket, document) = (
+            test.dir().join(format!("{name}.sock")),
+            test.dir().join(format!("{name}.json")),
+        );
+        let process = test.command(program.to_str()?).arg(&socket).arg(&document).spawn();
+        wait_for("the agent", || socket.exists().then_some(()));
+        Some(Self {
+            process,
+            socket,
+            document,
+        })
+    }
+}
+
+fn asking<'t>(
+    test: &'t Test,
+    script: &str,
+    agent: &Agent,
+    calls: &[&str],
+    edit: impl FnOnce(&mut Value),
+) -> Container<'t> {
+    test.script_with(script, |config| {
+        config["root"]["readonly"] = json!(false);
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": agent.socket, "listenerMetadata": "some data",
+            "syscalls": [{"names": calls, "action": "SCMP_ACT_NOTIFY"}]
+        });
+        edit(config);
+    })
+}
+
+const MKDIR: [&str; 2] = ["mkdir", "mkdirat"];
+
+#[test]
+fn an_agent_answers() {
+    let Some(test) = Test::new() else { return };
+    let Some(agent) = Agent::start(&test, "a") else { return };
+    let c = asking(&test, "mkdir /tmp/x; echo $?", &agent, &MKDIR, |config| {
+        config["annotations"] = json!({"some": "annotation"});
+    });
+    let out = c.run().ok();
+    assert_eq!(out.stdout, "1\n");
+    assert!(out.stderr.contains("No space left on device"), "{out}");
+    let state: Value = serde_json::from_slice(&fs::read(&agent.document).expect("document")).expect("JSON");
+    assert_eq!(state["fds"], json!(["seccompFd"]));
+    assert_eq!(state["metadata"], "some data");
+    assert_eq!(state["ociVersion"], c.config()["ociVersion"]);
+    assert!(state["pid"].as_i64().is_some_and(|pid| pid > 1), "{state}");
+    assert_eq!(
+        state["state"],
+        json!({
+            "ociVersion": c.config()["ociVersion"], "id": "c1", "status": "creating", "pid": state["pid"],
+            "bundle": c.bundle, "annotations": {"some": "annotation"}
+        })
+    );
+    drop(agent);
+    test.nothing_left();
+}
+
+#[test]
+fn calls_that_the_runtime_itself_makes() {
+    let Some(test) = Test::new() else { return };
+    let calls = [
+        "execve",
+        "openat",
+        "open",
+        "read",
+        "close",
+        "capset",
+        "setresuid",
+        "sendmsg",
+        "mkdir",
+    ];
+    for (n, no_new_privileges) in [false, true].into_iter().enumerate() {
+        let Some(agent) = Agent::start(&test, &format!("a{n}")) else {
+            return;
+        };
+        let c = asking(
+            &test,
+            "mkdir /tmp/x 2>/dev/null || cat /etc/hosts",
+            &agent,
+            &calls,
+            |config| {
+                config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            },
+        );
+        c.create().ok().silent();
+        c.start().ok();
+        c.wait_status("stopped");
+        c.delete().ok();
+        assert!(!agent.process.stdout().contains("error"));
+    }
+    test.nothing_left();
+}
+
+#[test]
+fn in_a_user_namespace() {
+    let Some(test) = Test::new() else { return };
+    let Some(agent) = Agent::start(&test, "a") else { return };
+    let c = asking(&test, "mkdir /tmp/x 2>/dev/null || echo asked", &agent, &MKDIR, map_ids);
+    shell(&format!("chown -Rh 100000:100000 {}", c.rootfs().display()));
+    c.run().ok().prints("asked");
+    drop(agent);
+    test.nothing_left();
+}
+
+#[test]
+fn without_an_agent_there_is_no_container() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script_with("true", |config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/no/such/socket",
+            "syscalls": [{"names": MKDIR, "action": "SCMP_ACT_NOTIFY"}]
+        });
+    });
+    c.create()
+        .fails("linux.seccomp.listenerPath: cannot send the listener to /no/such/socket: no such file or directory");
+    // Nobody is asked, so nobody needs to be there.
+    c.edit(|config| config["linux"]["seccomp"]["syscalls"][0]["action"] = json!("SCMP_ACT_ERRNO"));
+    c.run().ok();
+    test.nothing_left();
+}
