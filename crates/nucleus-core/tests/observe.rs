@@ -37,7 +37,11 @@ fn w2_the_status_follows_what_lives() {
     assert_eq!(status(&dir, &state, false), Status::Created);
     assert_eq!(status(&dir, &state, true), Status::Paused);
     drop(held);
-    assert_eq!(status(&dir, &state), Status::Running, "a FIFO that nobody reads was left behind by a start");
+    assert_eq!(
+        status(&dir, &state, false),
+        Status::Running,
+        "a FIFO that nobody reads was left behind by a start"
+    );
     dir.unlink_fifo().unwrap();
     assert_eq!(status(&dir, &state, false), Status::Running);
     assert_eq!(status(&dir, &state, true), Status::Paused);
