@@ -47,6 +47,23 @@ fn the_caller_becomes_the_parent_and_gets_the_exit_status() {
 }
 
 #[test]
+fn the_caller_of_exec_becomes_the_parent_too() {
+    become_subreaper();
+    let Some(test) = Test::new() else { return };
+    let c = test.container(&["sleep", "1000"]);
+    c.run_detached().ok();
+    let file = c.bundle.join("exec.pid");
+    let flags = ["--detach", "--pid-file", file.to_str().expect("path")];
+    c.verb("exec", &flags).args(["sh", "-c", "exit 9"]).run().ok();
+    let pid = std::fs::read_to_string(file).expect("pid file").parse().expect("pid");
+    let status = waitpid(Pid::from_raw(pid), None).expect("it is our child");
+    assert_eq!(status, WaitStatus::Exited(Pid::from_raw(pid), 9));
+    assert_eq!(c.status(), "running");
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
 fn a_zombie_is_a_stopped_container() {
     become_subreaper();
     let Some(test) = Test::new() else { return };

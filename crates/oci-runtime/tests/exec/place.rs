@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::common::{Container, Test, cgroup_dirs, namespace_of, shell, wait_for};
+use crate::common::{Container, Test, cgroup_dirs, namespace_of, shell, skip, wait_for};
 use crate::{exec, running, script, section, write_section};
 
 const KINDS: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
@@ -188,6 +188,26 @@ fn control_groups_below_the_containers() {
         };
         assert_eq!(some, own.lines().map(wanted).collect::<String>());
     }
+    c.force_delete().ok();
+    test.nothing_left();
+}
+
+#[test]
+fn a_container_that_has_spread_over_control_groups_of_its_own() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    let all = cgroup_dirs(&format!("/{}/{}", test.mark(), c.id));
+    let [(_, dir)] = &all[..] else {
+        return skip("needs cgroup v2 alone");
+    };
+    // As systemd in a container does: its group then holds no process itself, and takes none (EBUSY).
+    let inner = dir.join("inner");
+    fs::create_dir(&inner).expect("mkdir");
+    fs::write(inner.join("cgroup.procs"), c.pid().to_string()).expect("moving");
+    fs::write(dir.join("cgroup.subtree_control"), "+pids").expect("delegating");
+    same_place(&c);
+    let out = script(&c, &["--cgroup", "/nosuch"], "true").exits(255);
+    assert!(out.said().contains("nosuch"), "{out}");
     c.force_delete().ok();
     test.nothing_left();
 }
