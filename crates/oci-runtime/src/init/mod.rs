@@ -23,6 +23,8 @@ pub mod joined;
 mod process;
 pub mod scheduling;
 
+pub use process::ACKNOWLEDGE;
+
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
