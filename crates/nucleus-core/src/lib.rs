@@ -38,7 +38,7 @@ pub use root::{DEFAULT_ROOT, STATE_DIR_ENV, default_root, state_root};
 pub use save::Durability;
 pub use state::{
     CgroupRecord, ContainerState, Driver, ExecRecord, HookRecord, NamespaceRecord, OciState, SCHEMA_VERSION,
-    StateOutput, timestamp,
+    SeccompAgent, StateOutput, timestamp,
 };
 pub use status::{Next, Observed, Operation, Phase, Status, StatusError, derive};
 pub use store::{MIN_PREFIX_LENGTH, Store};

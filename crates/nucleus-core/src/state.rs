@@ -95,6 +95,34 @@ pub struct ExecRecord {
     /// The flags of the system call filter, whose program is in a file beside the state; none when there is no filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seccomp_flags: Option<u64>,
+    /// The agent that the filter asks, if it asks one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp_agent: Option<SeccompAgent>,
+    /// The execution domain (personality(2)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personality: Option<u32>,
+    /// Mode and nodes of the memory policy (set_mempolicy(2)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<(u32, Vec<u64>)>,
+    /// The I/O priority of a process that names none: class and level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_priority: Option<(u16, u16)>,
+    /// The CPUs, as a bit mask, of a process that names none until it enters the control groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_cpus: Option<Vec<u64>>,
+    /// Those after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_cpus: Option<Vec<u64>>,
+}
+
+/// Who decides on system calls in the kernel's stead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompAgent {
+    /// Its socket.
+    pub path: PathBuf,
+    /// What it is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
 }
 
 impl ExecRecord {

@@ -15,9 +15,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use nucleus_cgroup::Joiner;
+use rustix::thread::CpuSet;
 
 use super::failure::{Explain, Failure};
-use super::{Last, Newborn, be_unreadable, join_keyring, process, take_place, tie_to_runtime};
+use super::{Last, Newborn, be_unreadable, join_keyring, process, scheduling, take_place, tie_to_runtime};
 use crate::channel::{InitEnd, ToHost};
 use crate::plan::Plan;
 use crate::rootfs::console;
@@ -85,6 +86,7 @@ fn enter(plan: &Plan, way: Way) -> Result<(), Failure> {
     crate::step("guest:1", "tie to the runtime, control groups");
     tie_to_runtime()?;
     take_place(plan, way.joiner.as_ref())?;
+    settle(plan)?;
     crate::step("guest:2", "namespaces");
     be_unreadable()?;
     let kinds = CloneFlags::from_bits_retain(way.namespaces as i32);
@@ -103,6 +105,32 @@ fn enter(plan: &Plan, way: Way) -> Result<(), Failure> {
     }
 }
 
+/// The CPUs for the time in the control groups, `execCPUAffinity.final`. Without it those of the control groups, in place
+/// of the initial ones.
+fn settle(plan: &Plan) -> Result<(), Failure> {
+    let asked = plan
+        .process
+        .as_ref()
+        .and_then(|process| process.exec_cpu_affinity.as_ref());
+    let Some(cpus) = asked else { return Ok(()) };
+    let all = [u64::MAX; CpuSet::MAX_CPU / 64];
+    let wanted = match (&cpus.final_, &cpus.initial) {
+        (Some(cpus), _) => cpus.as_slice(),
+        (None, Some(_)) => &all,
+        (None, None) => return Ok(()),
+    };
+    rustix::thread::sched_setaffinity(None, &cpu_set(wanted))
+        .explain(|| "process.execCPUAffinity.final: the kernel refuses it")
+}
+
+/// A mask of CPUs as the kernel takes it.
+pub fn cpu_set(mask: &[u64]) -> CpuSet {
+    let mut set = CpuSet::new();
+    let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| mask.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 != 0));
+    cpus.for_each(|cpu| set.set(cpu));
+    set
+}
+
 fn steps(plan: &Plan, guest: &mut Guest) -> Result<Infallible, Failure> {
     guest.enter_as_middle(plan)?;
     // The tie of a middle process is not inherited, and a change of user has cut our own.
@@ -115,5 +143,6 @@ fn steps(plan: &Plan, guest: &mut Guest) -> Result<Infallible, Failure> {
         console::become_terminal(&terminal)?;
     }
     crate::step("guest:4", "rights");
+    scheduling::set_domain(plan)?;
     process::become_user_program(plan, &guest.last)
 }

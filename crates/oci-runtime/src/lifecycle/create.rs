@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use nucleus_core::{
-    CgroupRecord, ContainerDir, ContainerId, ContainerState, Durability, ExecRecord, HookRecord, NamespaceRecord,
-    Phase, Process, ProcessIdentity, Reservation, Store,
+    CgroupRecord, ContainerDir, ContainerId, ContainerState, Durability, HookRecord, NamespaceRecord, Phase, Process,
+    ProcessIdentity, Reservation, Store,
 };
 use rustix::fs::{Mode, OFlags};
 
 use super::host::{Host, cgroup_view};
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
-use super::{Error, Result, Warn, hook_state, id_mapped, id_maps, listener, net_devices, pid_file, set_rlimits};
+use super::{Error, Result, Warn, grant, hook_state, id_mapped, id_maps, listener, net_devices, pid_file};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::hooks;
 use crate::init::failure::{Explain, Failure};
-use crate::init::{Inputs, Last, scheduling};
+use crate::init::{Inputs, Last};
 use crate::network::devices::Moved;
 use crate::plan::{self, Hook, Plan};
 use crate::security::seccomp::Cache;
@@ -210,11 +210,7 @@ fn initial_state(options: &Options, compiled: &Compiled) -> Result<ContainerStat
         poststart: hook_records(&plan.hooks.poststart),
         poststop: hook_records(&plan.hooks.poststop),
         rootless: compiled.host.rootless,
-        exec: ExecRecord {
-            oom_score_adj: plan.process.as_ref().and_then(|process| process.oom_score_adj),
-            no_new_keyring: options.no_new_keyring,
-            seccomp_flags: plan.seccomp.as_ref().map(|filter| filter.flags),
-        },
+        exec: super::exec::record(plan, options.no_new_keyring),
         ..ContainerState::new(options.id.clone(), options.bundle.clone())
     })
 }
@@ -362,14 +358,11 @@ impl Making {
         let gone = |_| Error::Start(Failure::new("init is gone"));
         if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
             id_maps::write(plan, host, init.pid()).map_err(Error::Start)?;
-            if let Some(process) = &plan.process {
-                scheduling::schedule(process, Some(init.pid())).map_err(Error::Start)?;
-            }
             channel.go().map_err(gone)?;
         }
         loop {
             match channel.receive().explain(|| "cannot hear init")? {
-                Some(ToHost::Ready) => return set_rlimits(plan, init.pid()).map_err(Error::Start),
+                Some(ToHost::Ready) => return grant(plan, init.pid()).map_err(Error::Start),
                 Some(ToHost::Listener(number)) => {
                     self.hand_over_listener(plan, init, number).map_err(Error::Start)?;
                     channel.go().map_err(gone)?;
@@ -406,7 +399,12 @@ impl Making {
         let to = plan.seccomp.as_ref().and_then(|seccomp| seccomp.listener.as_ref());
         let to = to.ok_or_else(|| Failure::new("init: unexpected message"))?;
         let pidfd = init.pidfd().explain(|| "init")?;
-        listener::hand_over(to, init.pid(), pidfd, number, &hook_state(&self.state), "creating")
+        let seen = listener::Seen {
+            state: &hook_state(&self.state),
+            status: "creating",
+            init: init.pid(),
+        };
+        listener::hand_over(to, init.pid(), pidfd, number, seen)
     }
 
     fn run_create_hooks(&mut self, plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {

@@ -16,25 +16,29 @@ use crate::hooks;
 use crate::init::failure::{Explain, Failure};
 use crate::plan::Listener;
 
+/// The container as the agent is told of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// What does not change.
+    pub state: &'a hooks::State,
+    /// Its status.
+    pub status: &'a str,
+    /// Its init, which need not be the process that loads the filter.
+    pub init: Pid,
+}
+
 /// Takes descriptor `number` out of the process behind `pidfd` and sends it to the agent.
 ///
 /// # Errors
 /// Named by `linux.seccomp.listenerPath`.
-pub fn hand_over(
-    to: &Listener,
-    pid: Pid,
-    pidfd: &OwnedFd,
-    number: i32,
-    state: &hooks::State,
-    status: &str,
-) -> Result<(), Failure> {
+pub fn hand_over(to: &Listener, pid: Pid, pidfd: &OwnedFd, number: i32, container: Seen<'_>) -> Result<(), Failure> {
     let listener = rustix::process::pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty())
         .explain(|| "linux.seccomp.listenerPath: cannot take the listener from the container's process")?;
     let send = || {
         let address = SocketAddrUnix::new(&to.path)?;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         rustix::net::connect(&socket, &address)?;
-        send_with(&socket, document(to, pid, state, status).as_bytes(), &listener)
+        send_with(&socket, document(to, pid, container).as_bytes(), &listener)
     };
     send().explain(|| {
         format!(
@@ -45,7 +49,7 @@ pub fn hand_over(
 }
 
 /// The container process state of config-linux.md.
-fn document(to: &Listener, pid: Pid, state: &hooks::State, status: &str) -> String {
+fn document(to: &Listener, pid: Pid, container: Seen<'_>) -> String {
     #[derive(serde::Serialize)]
     #[serde(rename_all = "camelCase")]
     struct ProcessState<'a> {
@@ -57,11 +61,11 @@ fn document(to: &Listener, pid: Pid, state: &hooks::State, status: &str) -> Stri
         state: hooks::Document<'a>,
     }
     let document = ProcessState {
-        oci_version: &state.oci_version,
+        oci_version: &container.state.oci_version,
         fds: ["seccompFd"],
         pid: pid.as_raw_nonzero().get(),
         metadata: to.metadata.as_deref(),
-        state: state.with(status, Some(pid)),
+        state: container.state.with(container.status, Some(container.init)),
     };
     // Strings, a map of strings and numbers always have a JSON form.
     serde_json::to_string(&document).unwrap_or_default()
@@ -96,12 +100,20 @@ mod tests {
             path: "/s".into(),
             metadata: Some("m".into()),
         };
-        let text = document(&to, Pid::from_raw(7).unwrap(), &state, "creating");
+        let text = document(
+            &to,
+            Pid::from_raw(7).unwrap(),
+            Seen {
+                state: &state,
+                status: "creating",
+                init: Pid::from_raw(6).unwrap(),
+            },
+        );
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         let wanted = serde_json::json!({
             "ociVersion": "1.3.0", "fds": ["seccompFd"], "pid": 7, "metadata": "m",
             "state": {
-                "ociVersion": "1.3.0", "id": "c1", "status": "creating", "pid": 7, "bundle": "/b",
+                "ociVersion": "1.3.0", "id": "c1", "status": "creating", "pid": 6, "bundle": "/b",
                 "annotations": {"a": "1"}
             }
         });

@@ -31,6 +31,7 @@ use rustix::process::Pid;
 
 use crate::hooks;
 use crate::init::failure::{Explain, Failure};
+use crate::init::scheduling;
 use crate::plan::Plan;
 pub use error::{Error, Result};
 pub use host::in_user_namespace;
@@ -112,8 +113,9 @@ fn keyring_of(id: &ContainerId) -> Result<CString> {
     CString::new(format!("_ses.{id}")).map_err(|_| Failure::new("container id: holds a NUL byte").into())
 }
 
-/// Sets the limits of a process in a user namespace of its own, where it may not raise a hard limit itself.
-fn set_rlimits(plan: &Plan, pid: Pid) -> std::result::Result<(), Failure> {
+/// Gives a process in a user namespace of its own what it may not take itself: a hard limit that is raised, a scheduling
+/// policy that needs CAP_SYS_NICE.
+fn grant(plan: &Plan, pid: Pid) -> std::result::Result<(), Failure> {
     if !plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64) {
         return Ok(());
     }
@@ -121,5 +123,7 @@ fn set_rlimits(plan: &Plan, pid: Pid) -> std::result::Result<(), Failure> {
         nucleus_sys::process::set_rlimit(Some(pid), *resource, *soft, *hard)
             .explain(|| format!("process.rlimits: cannot set resource {resource} to {soft}:{hard}"))?;
     }
-    Ok(())
+    plan.process
+        .as_ref()
+        .map_or(Ok(()), |process| scheduling::schedule(process, Some(pid)))
 }

@@ -255,7 +255,6 @@ pub(crate) struct Process {
     /// `ioPriority`: class and level for ioprio_set(2).
     pub io_priority: Option<(u16, u16)>,
     /// `execCPUAffinity`: for the processes that `exec` starts, not for the container's first one.
-    #[allow(dead_code, reason = "for exec")]
     pub exec_cpu_affinity: Option<CpuAffinity>,
 }
 

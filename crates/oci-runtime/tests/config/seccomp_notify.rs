@@ -118,6 +118,32 @@ fn calls_that_the_runtime_itself_makes() {
 }
 
 #[test]
+fn a_further_process_asks_as_well() {
+    let Some(test) = Test::new() else { return };
+    let Some(agent) = Agent::start(&test, "a") else { return };
+    let c = asking(&test, "exec sleep 1000", &agent, &MKDIR, |_| ());
+    c.run_detached().ok();
+    // An agent of our kind answers one process.
+    fs::remove_file(&agent.socket).expect("remove");
+    drop(agent);
+    let Some(agent) = Agent::start(&test, "a") else { return };
+    let out = c.verb("exec", &[]).args(["mkdir", "/tmp/x"]).run().exits(1);
+    assert!(out.stderr.contains("No space left on device"), "{out}");
+    let state: Value = serde_json::from_slice(&fs::read(&agent.document).expect("document")).expect("JSON");
+    assert_eq!(state["state"]["status"], "running");
+    assert_eq!(state["state"]["pid"], c.pid());
+    assert_ne!(state["pid"], state["state"]["pid"]);
+    drop(agent);
+    let out = c.verb("exec", &[]).args(["echo", "ran"]).run().exits(255);
+    assert!(
+        out.said().contains("linux.seccomp.listenerPath") && out.stdout.is_empty(),
+        "{out}"
+    );
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
 fn in_a_user_namespace() {
     let Some(test) = Test::new() else { return };
     let Some(agent) = Agent::start(&test, "a") else { return };

@@ -224,3 +224,29 @@ fn a_frozen_container() {
     c.kill_and_delete();
     test.nothing_left();
 }
+
+#[test]
+fn the_containers_domain_and_cpus() {
+    let Some(test) = Test::new() else { return };
+    let text = "uname -m; grep Cpus_allowed_list /proc/self/status | xargs";
+    let c = running(&test, |config| {
+        config["linux"]["personality"] = json!({ "domain": "LINUX32" });
+        config["process"]["execCPUAffinity"] = json!({ "initial": "0", "final": "0" });
+    });
+    let machine = if cfg!(target_arch = "x86_64") { "i686" } else { "armv8l" };
+    let own = script(&c, &[], text).ok();
+    assert_eq!(own.stdout, format!("{machine}\nCpus_allowed_list: 0\n"));
+    let mut process = section(text);
+    let file = write_section(&c, &process);
+    // A section that says nothing has the container's.
+    c.verb("exec", &["--process", &file]).run().ok().prints(&own.stdout);
+    process["execCPUAffinity"] = json!({ "initial": "0" });
+    let file = write_section(&c, &process);
+    let out = c.verb("exec", &["--process", &file]).run().ok();
+    let init = shell(&format!("grep Cpus_allowed_list /proc/{}/status | xargs", c.pid()));
+    assert_eq!(
+        out.stdout,
+        format!("{machine}\n{init}"),
+        "back to all that the control group has"
+    );
+}

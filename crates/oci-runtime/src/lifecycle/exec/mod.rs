@@ -5,6 +5,8 @@
 //! makes exec fail, and nothing else. What the new process shares with init (system call filter, score, keyring) comes
 //! from the state directory; the bundle is only needed for what the caller leaves out.
 
+mod affinity;
+mod shared;
 mod target;
 
 use std::cell::Cell;
@@ -18,15 +20,16 @@ use nucleus_core::{ContainerId, Operation, Process, Status, Store};
 use super::host::{Host, in_user_namespace};
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
-use super::{Container, Error, Result, SECCOMP_FILE, Warn, cgroup_of, foreground, hook_state, pid_file, set_rlimits};
+use super::{Container, Error, Result, Warn, cgroup_of, foreground, grant, hook_state, listener, pid_file};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::init::Last;
 use crate::init::failure::{Explain, Failure};
 use crate::init::joined::{Guest, Way};
 use crate::plan::exec::Changes;
-use crate::plan::{self, Namespaces, Plan, Seccomp};
+use crate::plan::{self, Namespaces, Plan};
 use crate::rootfs::console;
 use crate::spec;
+pub use shared::record;
 
 /// What the command line says about the process to be added.
 #[derive(Debug)]
@@ -116,26 +119,14 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
         ..plan::Options::default()
     };
     let mut process = plan::exec::compile(process, &options.changes, &plan_options, &facts, &mut warnings)?;
-    let record = &container.state.exec;
-    process.oom_score_adj = process.oom_score_adj.or(record.oom_score_adj);
-    let seccomp = match record.seccomp_flags {
-        Some(flags) if flags & nucleus_sys::seccomp::FLAG_NEW_LISTENER != 0 => {
-            let text = "linux.seccomp.listenerPath: a further process in such a container is not supported yet";
-            return Err(Failure::new(text).into());
-        }
-        Some(flags) => Some(Seccomp {
-            program: container.dir.read_blob(SECCOMP_FILE)?,
-            flags,
-            listener: None,
-        }),
-        None => None,
-    };
+    shared::fill_in(&mut process, &container.state.exec);
+    let seccomp = shared::filter(container)?;
     warnings.iter().for_each(|warning| warn(warning));
     Ok(Plan {
         process: Some(process),
         seccomp,
         namespaces,
-        ..Plan::default()
+        ..shared::domain(&container.state.exec)
     })
 }
 
@@ -193,9 +184,10 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     crate::step("exec:4", "clone3");
     let beside_init = || target::cgroup_of(init, cgroups.unified()?);
     let birth = Birth::of_guest(joins, unified.as_ref().map(AsFd::as_fd), &beside_init);
-    let mut guest = spawn(plan, guest, &birth, &channel).map_err(Error::Start)?;
+    let cpus = affinity::of(plan);
+    let mut guest = affinity::initially(cpus, || spawn(plan, guest, &birth, &channel)).map_err(Error::Start)?;
     crate::step("exec:5", "serve");
-    await_ready(plan, &mut guest, &channel).map_err(Error::Start)?;
+    await_ready(plan, &mut guest, &channel, (init, container)).map_err(Error::Start)?;
     let master = terminal.master()?;
     if let Some(socket) = &pidfd_socket {
         let pidfd = guest.pidfd().explain(|| "process")?;
@@ -212,15 +204,36 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
 }
 
 /// Waits until the process stands before its execve, and does what it cannot do itself.
-fn await_ready(plan: &Plan, guest: &mut Init, channel: &HostEnd) -> std::result::Result<(), Failure> {
-    match channel.receive().explain(|| "cannot hear the process")? {
-        Some(ToHost::Ready) => set_rlimits(plan, guest.pid()),
-        Some(ToHost::Failed(text)) => Err(Failure::new(text)),
-        Some(_) => Err(Failure::new("the process: unexpected message")),
-        None => Err(Failure::new(format!(
-            "the process ended while it was set up ({}); a seccomp profile must allow read and write",
-            guest.epitaph()
-        ))),
+fn await_ready(
+    plan: &Plan,
+    guest: &mut Init,
+    channel: &HostEnd,
+    (init, container): (&Process, &Container),
+) -> std::result::Result<(), Failure> {
+    loop {
+        match channel.receive().explain(|| "cannot hear the process")? {
+            Some(ToHost::Ready) => return grant(plan, guest.pid()),
+            Some(ToHost::Listener(number)) => {
+                let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
+                let agent = agent.ok_or_else(|| Failure::new("the process: unexpected message"))?;
+                let pidfd = guest.pidfd().explain(|| "process")?;
+                let seen = listener::Seen {
+                    state: &hook_state(&container.state),
+                    status: container.seen.status.as_str(),
+                    init: init.pid(),
+                };
+                listener::hand_over(agent, guest.pid(), pidfd, number, seen)?;
+                channel.go().explain(|| "the process")?;
+            }
+            Some(ToHost::Failed(text)) => return Err(Failure::new(text)),
+            Some(_) => return Err(Failure::new("the process: unexpected message")),
+            None => {
+                return Err(Failure::new(format!(
+                    "the process ended while it was set up ({}); a seccomp profile must allow read and write",
+                    guest.epitaph()
+                )));
+            }
+        }
     }
 }
 
