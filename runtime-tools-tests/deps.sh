@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing: deps.sh build|lint|engines [...]. Called by the Makefile.
+# Installs the Debian packages that are missing: deps.sh build|lint|engines|conformance [...]. Called by the Makefile.
 # Rules: quiet and without effect when all is there; no daemon is started by an installation; where packages cannot be
 # installed (not Debian, not root), it names what is missing and fails.
 # Debian 12's own Rust is older than this project's; its `-web` packages (bookworm-security) follow the current one. They
@@ -30,6 +30,10 @@ for set; do
     engines)
         wanted+=(podman conmon netavark catatonit containerd docker.io runc iptables iproute2 procps util-linux
             busybox-static jq)
+        ;;
+    conformance) # the Go libraries that the validation programs import; the first brings most of them
+        wanted+=(golang-go golang-github-opencontainers-runtime-tools-dev golang-github-google-uuid-dev
+            busybox-static debian-archive-keyring xz-utils iproute2 procps util-linux)
         ;;
     *) echo "deps.sh: unknown set '$set'" >&2 && exit 2 ;;
     esac

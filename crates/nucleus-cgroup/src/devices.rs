@@ -5,7 +5,6 @@
 //! podman relies on it). [`Rules::allowed`] is the definition; the v1 list made here and the program of
 //! `device_program` are two ways to tell the kernel the same.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
@@ -148,11 +147,12 @@ impl Rules {
     }
 }
 
-/// The state of a v1 devices cgroup: allowed or denied by default, with exceptions of the other kind.
+/// The state of a v1 devices cgroup: allowed or denied by default, with exceptions of the other kind. They keep the order
+/// of config.json, as in the kernel's own list: whoever compares devices.list with config.json finds the same.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct V1List {
     pub(crate) default_allow: bool,
-    pub(crate) exceptions: BTreeMap<Match, u8>,
+    pub(crate) exceptions: Vec<(Match, u8)>,
 }
 
 impl V1List {
@@ -164,17 +164,20 @@ impl V1List {
                 major: None,
                 minor: None,
             };
-            self.exceptions.get(&all) == Some(&ALL)
+            self.exceptions.contains(&(all, ALL))
         })
     }
 
     fn apply(&mut self, rule: &Rule) -> Result<(), String> {
         if rule.allow != self.default_allow {
-            *self.exceptions.entry(rule.devices).or_default() |= rule.access;
+            match self.exceptions.iter_mut().find(|(devices, _)| *devices == rule.devices) {
+                Some((_, access)) => *access |= rule.access,
+                None => self.exceptions.push((rule.devices, rule.access)),
+            }
             if self.is_everything() {
                 *self = V1List {
                     default_allow: !self.default_allow,
-                    exceptions: BTreeMap::new(),
+                    exceptions: Vec::new(),
                 };
             }
             return Ok(());
@@ -196,7 +199,7 @@ impl V1List {
             }
             *access &= !rule.access;
         }
-        self.exceptions.retain(|_, access| *access != 0);
+        self.exceptions.retain(|(_, access)| *access != 0);
         Ok(())
     }
 

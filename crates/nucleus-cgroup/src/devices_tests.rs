@@ -50,8 +50,8 @@ fn order_counts() {
 fn v1_list_of_the_defaults() {
     let expected = [
         "deny a",
-        "allow b *:* m",
         "allow c *:* m",
+        "allow b *:* m",
         "allow c 1:3 rwm",
         "allow c 1:5 rwm",
         "allow c 1:7 rwm",
@@ -59,10 +59,27 @@ fn v1_list_of_the_defaults() {
         "allow c 1:9 rwm",
         "allow c 5:0 rwm",
         "allow c 5:2 rwm",
-        "allow c 10:200 rwm",
         "allow c 136:* rwm",
+        "allow c 10:200 rwm",
     ];
     assert_eq!(writes(&Rules::compile(&[]).unwrap()), expected);
+}
+
+#[test]
+fn v1_list_keeps_the_order_of_the_config() {
+    let config = [
+        entry(false, None, (-1, -1), ""),
+        entry(true, Some(LinuxDeviceType::C), (10, 229), "rwm"),
+        entry(true, Some(LinuxDeviceType::B), (8, 20), "rw"),
+        entry(true, Some(LinuxDeviceType::C), (1, 1), "r"),
+        entry(true, Some(LinuxDeviceType::B), (8, 20), "m"),
+    ];
+    let writes = writes(&Rules::compile(&config).unwrap());
+    assert_eq!(
+        writes[..4],
+        ["deny a", "allow c 10:229 rwm", "allow b 8:20 rwm", "allow c 1:1 r"]
+    );
+    assert_eq!(writes[4], "allow c *:* m");
 }
 
 #[test]

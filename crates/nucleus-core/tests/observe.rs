@@ -33,8 +33,15 @@ fn w2_the_status_follows_what_lives() {
     let (mut init, identity) = sleeper();
     (state.phase, state.init) = (Phase::Created, Some(identity));
     dir.make_fifo().unwrap();
+    let held = dir.open_fifo_for_init().unwrap();
     assert_eq!(status(&dir, &state, false), Status::Created);
     assert_eq!(status(&dir, &state, true), Status::Paused);
+    drop(held);
+    assert_eq!(
+        status(&dir, &state, false),
+        Status::Running,
+        "a FIFO that nobody reads was left behind by a start"
+    );
     dir.unlink_fifo().unwrap();
     assert_eq!(status(&dir, &state, false), Status::Running);
     assert_eq!(status(&dir, &state, true), Status::Paused);

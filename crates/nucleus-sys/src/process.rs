@@ -159,12 +159,13 @@ pub fn set_rlimit(pid: Option<Pid>, resource: u32, soft: u64, hard: u64) -> Resu
     check(result).map(drop)
 }
 
-/// Those of the `count` descriptors from 3 on that are open now: what the caller left us.
+/// Those of the `count` descriptors from 3 on that the caller left us: what is open and not close-on-exec, as every
+/// descriptor of our own is from its first instant.
 pub fn inherited(count: u32) -> Vec<c_int> {
     let end = 3_i32.saturating_add_unsigned(count);
     // SAFETY: F_GETFD only reads the flags of a descriptor, or fails with EBADF.
     (3..end)
-        .filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } != -1)
+        .filter(|fd| matches!(unsafe { libc::fcntl(*fd, libc::F_GETFD) }, flags if flags != -1 && flags & libc::FD_CLOEXEC == 0))
         .collect()
 }
 

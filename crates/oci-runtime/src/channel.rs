@@ -5,8 +5,11 @@
 //! (CVE-2021-43784). The `ready` and `await_go` of init use plain write(2) and read(2): with seccomp loaded, a profile
 //! needs to allow no more than that.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
@@ -30,9 +33,22 @@ pub enum ToHost {
     Failed(String),
 }
 
+/// Why there is no pid.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The other side says why.
+    Failed(String),
+    /// The channel cannot be read.
+    Unheard(Errno),
+}
+
 /// The host's end.
 #[derive(Debug)]
-pub struct HostEnd(OwnedFd);
+pub struct HostEnd {
+    socket: OwnedFd,
+    /// What came before the pid that was waited for.
+    early: RefCell<VecDeque<ToHost>>,
+}
 
 /// Init's end.
 #[derive(Debug)]
@@ -44,7 +60,11 @@ pub struct InitEnd(OwnedFd);
 /// As socketpair(2).
 pub fn pair() -> Result<(HostEnd, InitEnd), Errno> {
     let (host, init) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    Ok((HostEnd(host), InitEnd(init)))
+    let host = HostEnd {
+        socket: host,
+        early: RefCell::default(),
+    };
+    Ok((host, InitEnd(init)))
 }
 
 impl HostEnd {
@@ -53,7 +73,7 @@ impl HostEnd {
     /// # Errors
     /// `EPIPE` when init is gone.
     pub fn go(&self) -> Result<(), Errno> {
-        rustix::net::send(&self.0, b"g", SendFlags::NOSIGNAL).map(drop)
+        rustix::net::send(&self.socket, b"g", SendFlags::NOSIGNAL).map(drop)
     }
 
     /// The next message; `None` when init is gone without a word (or has executed the user's program).
@@ -61,9 +81,44 @@ impl HostEnd {
     /// # Errors
     /// As recvmsg(2); `EPROTO` for a packet that init never sends.
     pub fn receive(&self) -> Result<Option<ToHost>, Errno> {
+        match self.early.borrow_mut().pop_front() {
+            Some(message) => Ok(Some(message)),
+            None => self.receive_new(),
+        }
+    }
+
+    /// The pid that the middle process tells. Init lives before it is told, and what init says may come first: that is
+    /// kept for [`HostEnd::receive`]. `None` when the middle process, whose pidfd is given, is gone without a word.
+    ///
+    /// # Errors
+    /// The text of a failure; else as [`HostEnd::receive`].
+    pub fn receive_pid(&self, middle: BorrowedFd<'_>) -> Result<Option<i32>, Told> {
+        loop {
+            // Init holds the channel open too, so that the end of the middle process must be seen for itself.
+            let mut watched = [
+                PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(middle, PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut watched, None) {
+                Err(Errno::INTR) => continue,
+                other => other.map_err(Told::Unheard)?,
+            };
+            if watched[0].revents().is_empty() {
+                return Ok(None);
+            }
+            match self.receive_new().map_err(Told::Unheard)? {
+                Some(ToHost::InitPid(pid)) => return Ok(Some(pid)),
+                Some(ToHost::Failed(text)) => return Err(Told::Failed(text)),
+                Some(message) => self.early.borrow_mut().push_back(message),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn receive_new(&self) -> Result<Option<ToHost>, Errno> {
         let mut buffer = [0u8; MAX];
         let length = loop {
-            match rustix::net::recv(&self.0, &mut buffer, RecvFlags::empty()) {
+            match rustix::net::recv(&self.socket, &mut buffer, RecvFlags::empty()) {
                 Err(Errno::INTR) => {}
                 // A peer that died with our message unread resets the connection.
                 Err(Errno::CONNRESET) => return Ok(None),
@@ -171,6 +226,33 @@ mod tests {
         drop(host);
         assert!(init.await_go());
         assert!(!init.await_go());
+    }
+
+    #[test]
+    fn the_pid_may_come_after_what_init_says() {
+        let (host, init) = pair().unwrap();
+        let living = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
+        let living = living.unwrap();
+        init.tell(&ToHost::HooksDue);
+        init.tell(&ToHost::InitPid(7));
+        init.tell(&ToHost::Ready);
+        assert_eq!(host.receive_pid(living.as_fd()), Ok(Some(7)));
+        assert_eq!(host.receive().unwrap(), Some(ToHost::HooksDue));
+        assert_eq!(host.receive().unwrap(), Some(ToHost::Ready));
+        init.tell(&ToHost::Failed("no".to_string()));
+        assert_eq!(host.receive_pid(living.as_fd()), Err(Told::Failed("no".to_string())));
+        drop(init);
+        assert_eq!(host.receive_pid(living.as_fd()), Ok(None));
+    }
+
+    #[test]
+    fn a_middle_process_that_is_gone_is_noticed_while_init_lives() {
+        let (host, _init) = pair().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let gone = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        child.wait().unwrap();
+        assert_eq!(host.receive_pid(gone.as_fd()), Ok(None));
     }
 
     #[test]

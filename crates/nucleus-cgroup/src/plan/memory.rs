@@ -13,6 +13,7 @@ const LIMIT: &str = "linux.resources.memory.limit";
 const SWAP: &str = "linux.resources.memory.swap";
 const SWAPPINESS: &str = "linux.resources.memory.swappiness";
 const OOM: &str = "linux.resources.memory.disableOOMKiller";
+const KERNEL_TCP: &str = "linux.resources.memory.kernelTCP";
 const RESERVATION: &str = "linux.resources.memory.reservation";
 
 pub(crate) fn compile(out: &mut Compiler<'_>, memory: &LinuxMemory) -> Result<(), PlanError> {
@@ -128,8 +129,19 @@ fn knobs(out: &mut Compiler<'_>, memory: &LinuxMemory) -> Result<(), PlanError> 
             "Linux 5.16 and later have no limit for kernel memory alone",
         );
     }
-    if memory.kernel_tcp().unwrap_or(0) != 0 {
-        out.ignored("linux.resources.memory.kernelTCP", "TCP buffers count as memory");
+    if let Some(limit) = memory.kernel_tcp().filter(|limit| *limit != 0) {
+        let target = out.target("memory", KERNEL_TCP)?;
+        match target.version {
+            Version::V1 => {
+                let rule = if limit < 0 {
+                    WriteRule::MayLack
+                } else {
+                    WriteRule::Strict
+                };
+                out.write(target, "memory.kmem.tcp.limit_in_bytes", limit, KERNEL_TCP, rule);
+            }
+            Version::V2 => out.ignored(KERNEL_TCP, "TCP buffers count as memory"),
+        }
     }
     // -1 as an unsigned number is what clients of old pass for "no opinion".
     let swappiness = memory.swappiness().filter(|value| *value != u64::MAX);

@@ -114,7 +114,12 @@ pub fn wait(process: &Process, terminal: Option<&OwnedFd>, signals: &SignalFd) -
         Some(master) => Some(Relay::start(master)?),
         None => None,
     };
+    // One that ended before signals were blocked will not be told by one.
+    let mut ended = reap(process)?;
     let code = loop {
+        if let Some(code) = ended {
+            break code;
+        }
         let mut watched = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
         relay.iter().for_each(|relay| relay.watch(&mut watched));
         match rustix::event::poll(&mut watched, None) {
@@ -126,10 +131,8 @@ pub fn wait(process: &Process, terminal: Option<&OwnedFd>, signals: &SignalFd) -
         if let Some(relay) = &mut relay {
             relay.pump(&ready[1..])?;
         }
-        if ready[0]
-            && let Some(code) = take_signals(signals, process, relay.as_ref())?
-        {
-            break code;
+        if ready[0] {
+            ended = take_signals(signals, process, relay.as_ref())?;
         }
     };
     if let Some(relay) = relay {

@@ -5,14 +5,14 @@
 //! other as a sibling (CLONE_PARENT) and ends; what is made is the runtime's child either way. All else is one clone.
 //! Called by `create` for init and by `exec` for a further process, each with its own [`Newborn`].
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use nucleus_sys::process::{Clone, Forked, clone3};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
-use crate::channel::{HostEnd, ToHost};
+use crate::channel::{HostEnd, ToHost, Told};
 use crate::init::failure::{Explain, Failure};
 use crate::init::{Newborn, TIME_NAMESPACE};
 use crate::plan::{Namespaces, Plan};
@@ -23,7 +23,6 @@ const NEW_PID: u64 = CloneFlags::CLONE_NEWPID.bits() as u64;
 const LATER: u64 = CloneFlags::CLONE_NEWCGROUP.bits() as u64 | TIME_NAMESPACE;
 
 /// How a process is to be born.
-#[derive(Debug)]
 pub struct Birth<'a> {
     /// Namespaces that clone3 makes.
     flags: u64,
@@ -31,8 +30,8 @@ pub struct Birth<'a> {
     middle: bool,
     /// The v2 control group that it is born into.
     cgroup: Option<BorrowedFd<'a>>,
-    /// The v2 control group to take when that one refuses processes.
-    pub otherwise: Option<BorrowedFd<'a>>,
+    /// Finds the v2 control group to take when that one is busy.
+    otherwise: Option<&'a dyn Fn() -> Option<OwnedFd>>,
 }
 
 impl<'a> Birth<'a> {
@@ -47,13 +46,14 @@ impl<'a> Birth<'a> {
         }
     }
 
-    /// As a further process, which joins these namespaces (`CLONE_NEW*` bits) all at once.
-    pub fn of_guest(joins: u64, cgroup: Option<BorrowedFd<'a>>) -> Self {
+    /// As a further process, which joins these namespaces (`CLONE_NEW*` bits) all at once. When the program of the
+    /// container has spread its processes over groups of its own, its group itself takes no more: `otherwise` does.
+    pub fn of_guest(joins: u64, cgroup: Option<BorrowedFd<'a>>, otherwise: &'a dyn Fn() -> Option<OwnedFd>) -> Self {
         Self {
             flags: 0,
             middle: joins & NEW_PID != 0,
             cgroup,
-            otherwise: None,
+            otherwise: Some(otherwise),
         }
     }
 
@@ -63,8 +63,11 @@ impl<'a> Birth<'a> {
             clone3(&Clone { flags, cgroup })
         };
         match into(self.cgroup) {
-            Err(Errno::BUSY) if self.otherwise.is_some() => into(self.otherwise),
-            other => other,
+            Err(Errno::BUSY) => match self.otherwise.and_then(|find| find()) {
+                Some(other) => into(Some(other.as_fd())),
+                None => Err(Errno::BUSY),
+            },
+            made => made,
         }
     }
 }
@@ -139,6 +142,8 @@ pub fn spawn(plan: &Plan, newborn: impl Newborn, birth: &Birth<'_>, channel: &Ho
             pidfd: Some(pidfd),
         },
     };
+    // Its end of the channel above all: while we hold it open, the death of the other side goes unnoticed.
+    drop(newborn);
     match birth.middle {
         true => sibling_of(born, channel),
         false => Ok(born),
@@ -147,13 +152,14 @@ pub fn spawn(plan: &Plan, newborn: impl Newborn, birth: &Birth<'_>, channel: &Ho
 
 /// The process that the middle one has made.
 fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Init, Failure> {
-    let told = channel.receive().explain(|| "cannot hear the middle process")?;
-    let pid = match told {
-        Some(ToHost::InitPid(pid)) => Pid::from_raw(pid),
-        Some(ToHost::Failed(text)) => return Err(Failure::new(text)),
-        _ => None,
-    };
-    let pid = pid.ok_or_else(|| Failure::new("the process that joins namespaces ended without a word"))?;
+    let pidfd = middle.pidfd().explain(|| "the process that joins namespaces")?;
+    let pid = channel.receive_pid(pidfd.as_fd()).or_else(|told| match told {
+        Told::Failed(text) => Err(Failure::new(text)),
+        Told::Unheard(error) => Err(error).explain(|| "cannot hear the process that joins namespaces"),
+    })?;
+    let pid = pid
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| Failure::new("the process that joins namespaces ended without a word"))?;
     // It is our child and nobody else reaps it, so the pid is still its own.
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).explain(|| "pidfd_open")?;
     drop(middle);

@@ -52,17 +52,28 @@ impl Terminal {
         }
     }
 
-    /// The master end that was sent, if we asked for it.
+    /// The master end that was sent, if we asked for it. It has the size of our own terminal from now on, before any
+    /// program can ask.
     ///
     /// # Errors
-    /// As recvmsg(2).
+    /// As recvmsg(2) and ioctl_tty(2).
     pub fn master(&self) -> Result<Option<OwnedFd>, Failure> {
-        let receiver = self.receiver.as_ref();
-        receiver
-            .map(receive)
-            .transpose()
-            .explain(|| "cannot receive the terminal")
+        let Some(receiver) = &self.receiver else {
+            return Ok(None);
+        };
+        let master = receive(receiver).explain(|| "cannot receive the terminal")?;
+        pass_size_on(&master)?;
+        Ok(Some(master))
     }
+}
+
+/// Gives the container's terminal the size of ours, if we have one.
+fn pass_size_on(master: &OwnedFd) -> Result<(), Failure> {
+    let size = match rustix::termios::tcgetwinsize(rustix::stdio::stdin()) {
+        Err(Errno::NOTTY | Errno::INVAL | Errno::BADF) => return Ok(()),
+        other => other.explain(|| "cannot read the terminal's size")?,
+    };
+    rustix::termios::tcsetwinsize(master, size).explain(|| "cannot set the container's terminal size")
 }
 
 /// Receives the master end that init sends.
@@ -97,7 +108,7 @@ pub struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    /// Puts our terminal into raw mode and gives the container its size.
+    /// Puts our terminal into raw mode.
     ///
     /// # Errors
     /// As termios(3).
@@ -110,14 +121,12 @@ impl<'a> Relay<'a> {
             rustix::termios::tcsetattr(stdin, OptionalActions::Now, &raw)
                 .explain(|| "cannot put the terminal into raw mode")?;
         }
-        let relay = Self {
+        Ok(Self {
             master,
             before,
             input_open: true,
             output_open: true,
-        };
-        relay.resize()?;
-        Ok(relay)
+        })
     }
 
     /// Gives the container's terminal the size of ours.
@@ -125,12 +134,7 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// As ioctl_tty(2).
     pub fn resize(&self) -> Result<(), Failure> {
-        if self.before.is_none() {
-            return Ok(());
-        }
-        let size =
-            rustix::termios::tcgetwinsize(rustix::stdio::stdin()).explain(|| "cannot read the terminal's size")?;
-        rustix::termios::tcsetwinsize(self.master, size).explain(|| "cannot set the container's terminal size")
+        pass_size_on(self.master)
     }
 
     /// Adds what is to be polled: the master end, then our input.

@@ -135,3 +135,169 @@ pub(crate) fn parse_id(text: &str) -> Result<u32, String> {
     id.filter(|id| *id != u32::MAX)
         .ok_or_else(|| format!("{text:?} is not an id in decimal digits"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A section with two capabilities, one of which is ambient, and what compiles from it with `changes`.
+    fn compiled(changes: &Changes) -> (Process, Vec<String>) {
+        let section = json!({
+            "terminal": true, "cwd": "/home", "args": ["init"], "env": ["PATH=/bin", "A=1"],
+            "user": { "uid": 5, "gid": 6, "additionalGids": [7] },
+            "capabilities": {
+                "bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"],
+                "inheritable": ["CAP_KILL", "CAP_CHOWN"], "ambient": ["CAP_KILL", "CAP_CHOWN"]
+            }
+        });
+        let section: oci::Process = serde_json::from_value(section).unwrap();
+        let mut warnings = Vec::new();
+        let (options, host) = (Options::default(), Host { euid: 0, last_cap: 40 });
+        let process = compile(section, changes, &options, &host, &mut warnings).unwrap();
+        (process, warnings)
+    }
+
+    fn with_args() -> Changes {
+        Changes {
+            args: vec!["ls".to_owned(), "-l".to_owned()],
+            ..Changes::default()
+        }
+    }
+
+    #[test]
+    fn every_form_of_a_user() {
+        for (text, user) in [
+            ("0", (0, None)),
+            ("1", (1, None)),
+            ("1000", (1000, None)),
+            ("1:0", (1, Some(0))),
+            ("0:1", (0, Some(1))),
+            ("1000:1001", (1000, Some(1001))),
+            ("007", (7, None)),
+            ("4294967294:4294967294", (4_294_967_294, Some(4_294_967_294))),
+        ] {
+            assert_eq!(parse_user(text), Ok(user), "{text}");
+        }
+        for text in [
+            "",
+            ":",
+            "1:",
+            ":1",
+            "1:2:3",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "1: 2",
+            "0x1",
+            "1.0",
+            "root",
+            "root:root",
+            "1:root",
+            "4294967295",
+            "1:4294967295",
+            "4294967296",
+            "18446744073709551616",
+            "1\0",
+            "١",
+        ] {
+            assert!(parse_user(text).is_err(), "{text:?} is no user");
+        }
+    }
+
+    #[test]
+    fn the_containers_process_with_another_program() {
+        let (process, warnings) = compiled(&with_args());
+        assert_eq!(process.args, [c"ls".to_owned(), c"-l".to_owned()]);
+        assert_eq!(process.env, [c"PATH=/bin".to_owned(), c"A=1".to_owned()]);
+        assert_eq!((process.uid, process.gid, process.additional_gids), (5, 6, vec![7]));
+        assert_eq!(process.cwd, c"/home".to_owned());
+        assert!(!process.terminal, "the container's terminal is not the program's");
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn what_the_command_line_adds() {
+        let (process, _) = compiled(&Changes {
+            terminal: false,
+            cwd: Some("/tmp".into()),
+            env: vec!["A=2".to_owned(), "B=3".to_owned()],
+            user: Some((8, None)),
+            additional_gids: vec![9],
+            no_new_privileges: true,
+            ..with_args()
+        });
+        assert_eq!(process.cwd, c"/tmp".to_owned());
+        assert_eq!(
+            process.env,
+            [c"PATH=/bin".to_owned(), c"A=2".to_owned(), c"B=3".to_owned()]
+        );
+        assert_eq!((process.uid, process.gid), (8, 6), "the group stays when none is given");
+        assert_eq!(process.additional_gids, [7, 9]);
+        assert!(process.no_new_privileges);
+    }
+
+    #[test]
+    fn a_capability_is_added_where_it_makes_itself_felt() {
+        let (chown, kill, net) = (1 << 0, 1 << 5, 1 << 12);
+        let (process, warnings) = compiled(&Changes {
+            capabilities: ["CAP_NET_ADMIN", "CAP_CHOWN", "CAP_NOSUCH", "kill"]
+                .map(str::to_owned)
+                .to_vec(),
+            ..with_args()
+        });
+        let sets = process.capabilities.unwrap();
+        assert_eq!(sets.bounding, chown | kill | net);
+        assert_eq!(sets.effective, chown | kill | net);
+        assert_eq!(sets.permitted, chown | kill | net);
+        assert_eq!(sets.inheritable, chown | kill, "only what the section says");
+        assert_eq!(sets.ambient, chown | kill, "what the section says and is permitted now");
+        assert_eq!(
+            warnings,
+            ["ignoring unknown or unavailable capabilities: [CAP_NOSUCH kill]"]
+        );
+    }
+
+    #[test]
+    fn a_section_without_capabilities_gets_only_those_that_are_added() {
+        let section = json!({ "cwd": "/", "args": ["x"], "user": { "uid": 0, "gid": 0 } });
+        let section: oci::Process = serde_json::from_value(section).unwrap();
+        let changes = Changes {
+            capabilities: vec!["CAP_CHOWN".to_owned()],
+            ..Changes::default()
+        };
+        let (options, host) = (Options::default(), Host { euid: 0, last_cap: 40 });
+        let process = compile(section, &changes, &options, &host, &mut Vec::new()).unwrap();
+        let sets = process.capabilities.unwrap();
+        assert_eq!((sets.bounding, sets.effective, sets.permitted), (1, 1, 1));
+        assert_eq!((sets.inheritable, sets.ambient), (0, 0));
+    }
+
+    #[test]
+    fn labels_are_refused_by_the_name_of_their_flag() {
+        for (changes, flag) in [
+            (
+                Changes {
+                    apparmor: Some("p".to_owned()),
+                    ..with_args()
+                },
+                "--apparmor",
+            ),
+            (
+                Changes {
+                    label: Some("l".to_owned()),
+                    ..with_args()
+                },
+                "--process-label",
+            ),
+        ] {
+            let section = json!({ "cwd": "/", "args": ["x"], "user": { "uid": 0, "gid": 0 } });
+            let section: oci::Process = serde_json::from_value(section).unwrap();
+            let (options, host) = (Options::default(), Host { euid: 0, last_cap: 40 });
+            let error = compile(section, &changes, &options, &host, &mut Vec::new()).unwrap_err();
+            assert_eq!(error.to_string(), format!("{flag}: is not supported"));
+        }
+    }
+}

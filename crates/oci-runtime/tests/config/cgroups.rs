@@ -54,8 +54,9 @@ fn memory() {
     limited(
         &test,
         "memory",
-        json!({ "memory": { "limit": megabytes(64), "reservation": megabytes(32) } }),
+        json!({ "memory": { "limit": megabytes(64), "reservation": megabytes(32), "kernelTCP": megabytes(4) } }),
         &[
+            ("memory.kmem.tcp.limit_in_bytes", "4194304"),
             ("memory.limit_in_bytes", "67108864"),
             ("memory.soft_limit_in_bytes", "33554432"),
         ],

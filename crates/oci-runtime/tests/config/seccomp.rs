@@ -219,6 +219,32 @@ fn the_runtime_needs_nothing_of_the_filter_but_the_exec() {
 }
 
 #[test]
+fn a_profile_older_than_linux_5_8() {
+    let Some(test) = Test::new() else { return };
+    // It refuses faccessat2 because it does not know it. Programs are still found, and still told from other files.
+    let c = filtered(
+        &test,
+        "",
+        json!([{ "names": ["faccessat2"], "action": "SCMP_ACT_ERRNO" }]),
+    );
+    for no_new_privileges in [true, false] {
+        c.edit(|config| {
+            config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            config["process"]["args"] = json!(["echo", "through"]);
+        });
+        c.run().ok().prints("through");
+        c.edit(|config| {
+            config["process"]["args"] = json!(["/bin/echo", "through"]);
+            config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        });
+        c.run().ok().prints("through");
+        c.edit(|config| config["process"]["args"] = json!(["/etc/passwd"]));
+        let out = c.create();
+        assert!(out.code() == 1 && out.stderr.contains("permission denied"), "{out}");
+    }
+}
+
+#[test]
 fn false_is_not_true() {
     let Some(test) = Test::new() else { return };
     // A user without any privilege, and `noNewPrivileges: false` written out.

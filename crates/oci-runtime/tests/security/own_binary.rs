@@ -77,6 +77,28 @@ fn the_entry_point_is_the_runtime_itself() {
     }
 }
 
+#[test]
+fn exec_of_the_runtime_itself() {
+    let Some(test) = Test::new() else { return };
+    let target = Target::new(&test);
+    let c = test.container_with(&["sleep", "1000"], |config| config["root"]["readonly"] = json!(false));
+    let script = c.rootfs().join("script");
+    fs::write(&script, "#!/proc/self/exe\n").expect("file");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("chmod");
+    c.run_detached().ok();
+    for command in [&["/proc/self/exe"][..], &["/proc/self/exe", "--version"], &["/script"]] {
+        let out = c.verb("exec", &[]).args(command).run();
+        target.untouched();
+        assert!(out.code() >= 0);
+    }
+    // Whoever overwrites what its own process was started from overwrites no file of the host.
+    let text = "cat /bin/busybox >/proc/$$/exe; echo done";
+    c.verb("exec", &[]).args(["sh", "-c", text]).run().ok().prints("done");
+    target.untouched();
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
 /// Gives the attacker's program all that root in a privileged container has.
 fn privileged(config: &mut Value) {
     let all: Vec<String> = [
@@ -141,7 +163,7 @@ fn under_attack(edit: fn(&mut Value), sees_init: bool) {
         drop(other.force_delete());
         drop(itself.run());
         drop(itself.force_delete());
-        // And commands come into the attacker's container, if the runtime can do that.
+        // And commands come into the attacker's container.
         drop(
             attacker
                 .test()

@@ -28,6 +28,31 @@ fn no_descriptor_leads_outside() {
 }
 
 #[test]
+fn no_descriptor_of_exec_leads_outside() {
+    let Some(test) = Test::new() else { return };
+    let secret = test.dir().join("host-secret");
+    fs::write(&secret, "of the host\n").expect("file");
+    let c = test.container(&["sleep", "1000"]);
+    c.run_detached().ok();
+    let leak: String = (3..=9).map(|fd| format!("{fd}</ ")).collect();
+    for fd in 3..=16 {
+        for path in [format!("/proc/self/fd/{fd}"), format!("/proc/self/fd/{fd}/../../..")] {
+            let up = "../".repeat(12);
+            let script = format!("cat {up}{} 2>/dev/null; pwd -P; echo inside", secret.display());
+            for preserved in ["0", "7"] {
+                let flags = ["--preserve-fds", preserved, "--cwd", &path];
+                let command = c.verb("exec", &flags).args(["sh", "-c", &script]);
+                let out = command.redirected(&leak).run();
+                assert!(!out.stdout.contains("of the host"), "{path} leads to the host: {out}");
+                assert!(out.code() == 255 || out.stdout.contains("inside"), "{out}");
+            }
+        }
+    }
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
 fn no_link_leads_outside() {
     let Some(test) = Test::new() else { return };
     let secret = test.dir().join("host-secret");

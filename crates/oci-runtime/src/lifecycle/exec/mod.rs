@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use nix::sys::signalfd::SignalFd;
 use nucleus_core::{ContainerId, Operation, Process, Status, Store};
 
 use super::host::{Host, in_user_namespace};
@@ -59,6 +60,8 @@ pub struct Options {
 struct Added {
     process: Process,
     terminal: Option<OwnedFd>,
+    /// What to forward, unless detached.
+    signals: Option<SignalFd>,
 }
 
 /// Runs a program in a container; returns its exit code (128 + signal for one that was killed), 0 at once when
@@ -90,13 +93,9 @@ fn exec_beside(init: &Process, container: &Container, options: &Options, warn: W
     crate::step("exec:2", "compile");
     let namespaces = target::namespaces(init).map_err(Error::Start)?;
     let plan = compile(container, namespaces, options, warn)?;
-    let signals = match options.detach {
-        true => None,
-        false => Some(foreground::block_signals()?),
-    };
-    let Added { process, terminal } = add(init, container, &plan, options)?;
-    match signals {
-        Some(signals) => foreground::wait(&process, terminal.as_ref(), &signals),
+    let added = add(init, container, &plan, options)?;
+    match &added.signals {
+        Some(signals) => foreground::wait(&added.process, added.terminal.as_ref(), signals),
         None => Ok(0),
     }
 }
@@ -192,7 +191,8 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
         console_socket: terminal.socket.take(),
     };
     crate::step("exec:4", "clone3");
-    let birth = Birth::of_guest(joins, unified.as_ref().map(AsFd::as_fd));
+    let beside_init = || target::cgroup_of(init, cgroups.unified()?);
+    let birth = Birth::of_guest(joins, unified.as_ref().map(AsFd::as_fd), &beside_init);
     let mut guest = spawn(plan, guest, &birth, &channel).map_err(Error::Start)?;
     crate::step("exec:5", "serve");
     await_ready(plan, &mut guest, &channel).map_err(Error::Start)?;
@@ -201,9 +201,13 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
         let pidfd = guest.pidfd().explain(|| "process")?;
         console::send(socket, b"setns", pidfd.as_fd()).explain(|| "--pidfd-socket: cannot send")?;
     }
-    let_go(guest, &channel, options).map(|process| Added {
-        process,
+    // Only now: a process in a paused container waits, and until then a signal ends us, and with us the process. From
+    // here on every signal is for the program.
+    let signals = (!options.detach).then(foreground::block_signals).transpose()?;
+    Ok(Added {
+        process: let_go(guest, &channel, options)?,
         terminal: master,
+        signals,
     })
 }
 

@@ -5,7 +5,7 @@
 //! stranger is never used.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use nix::sched::CloneFlags;
 use nucleus_core::Process;
@@ -101,6 +101,23 @@ pub fn cgroups(container: nucleus_cgroup::Record, wanted: &[String]) -> Result<n
         }
     }
     Ok(record)
+}
+
+/// The v2 control group that init is in, if it is the container's own at `container` or one below it.
+pub fn cgroup_of(init: &Process, container: &Path) -> Option<OwnedFd> {
+    let layout = nucleus_cgroup::Layout::probe().ok()?;
+    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", init.pid().as_raw_nonzero())).ok()?;
+    let below = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let path = layout.unified()?.mount.join(below);
+    if !path.starts_with(container) || path.components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
+    rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()
 }
 
 #[cfg(test)]

@@ -1,0 +1,226 @@
+//! Where the process is: namespaces, root, control groups, parentage.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::common::{Container, Test, cgroup_dirs, namespace_of, shell, wait_for};
+use crate::{exec, running, script, section, write_section};
+
+const KINDS: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
+
+/// A detached `sleep` in the container, and its pid.
+fn sleeper(c: &Container<'_>, flags: &[&str]) -> i32 {
+    let file = c.bundle.join("exec.pid");
+    let all = [flags, &["--detach", "--pid-file", file.to_str().expect("path")]].concat();
+    exec(c, &all, &["sleep", "1000"]).run().ok();
+    fs::read_to_string(file).expect("pid file").parse().expect("pid")
+}
+
+/// Demands that the process of a fresh exec is in each namespace and control group that init is in.
+#[track_caller]
+fn same_place(c: &Container<'_>) {
+    let (init, pid) = (c.pid(), sleeper(c, &[]));
+    for kind in KINDS {
+        let (theirs, its) = (
+            namespace_of(&init.to_string(), kind),
+            namespace_of(&pid.to_string(), kind),
+        );
+        assert_eq!(theirs, its, "{kind} namespace");
+    }
+    let groups = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
+    assert_eq!(groups(init), groups(pid));
+    let root = |pid: i32| fs::read_link(format!("/proc/{pid}/root")).expect("root");
+    assert_eq!(root(init), root(pid));
+}
+
+/// Adds namespaces of these kinds.
+fn add(config: &mut Value, kinds: &[&str]) {
+    let list = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+    list.extend(kinds.iter().map(|kind| json!({ "type": kind })));
+}
+
+/// Maps ids as an engine with `--userns` does.
+fn map_ids(config: &mut Value) {
+    add(config, &["user"]);
+    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    config["linux"]["uidMappings"] = mapping.clone();
+    config["linux"]["gidMappings"] = mapping;
+}
+
+#[test]
+fn beside_init() {
+    let Some(test) = Test::new() else { return };
+    same_place(&running(&test, |_| ()));
+    same_place(&running(&test, |config| add(config, &["cgroup", "time"])));
+    // Sharing the host's processes, it is no sibling of a middle process.
+    same_place(&running(&test, |config| {
+        let list = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        list.retain(|namespace| namespace["type"] != "pid");
+    }));
+    test.nothing_left_but(std::process::id().cast_signed());
+}
+
+#[test]
+fn in_the_namespaces_of_a_pod() {
+    let Some(test) = Test::new() else { return };
+    let pod = running(&test, |_| ());
+    let pid = pod.pid();
+    let c = running(&test, |config| {
+        for namespace in config["linux"]["namespaces"].as_array_mut().expect("namespaces") {
+            let name = match namespace["type"].as_str() {
+                Some("network") => "net",
+                Some("ipc") => "ipc",
+                Some("pid") => "pid",
+                _ => continue,
+            };
+            namespace["path"] = json!(format!("/proc/{pid}/ns/{name}"));
+        }
+    });
+    same_place(&c);
+    assert_eq!(
+        namespace_of(&pid.to_string(), "net"),
+        namespace_of(&c.pid().to_string(), "net")
+    );
+}
+
+#[test]
+fn without_a_mount_namespace() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |config| {
+        config["linux"]["namespaces"] = json!([{ "type": "pid" }]);
+        config["mounts"] = json!([]);
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+        config.as_object_mut().expect("config").remove("hostname");
+    });
+    same_place(&c);
+    // The container's root is a directory of the host's tree, and its processes do not get out of it.
+    script(&c, &[], "ls -d /work /usr/bin /boot 2>/dev/null; cat /etc/hosts").prints("127.0.0.1 localhost");
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
+fn in_a_user_namespace() {
+    let Some(test) = Test::new() else { return };
+    let c = test.container_with(&["sleep", "1000"], |config| {
+        map_ids(config);
+        add(config, &["cgroup"]);
+    });
+    shell(&format!("chown -Rh 100000:100000 {}", c.rootfs().display()));
+    c.run_detached().ok();
+    same_place(&c);
+    let ids = "id -u; id -g; cat /proc/self/uid_map | xargs";
+    script(&c, &[], ids).ok().prints("0\n0\n0 100000 65536");
+    script(&c, &["--user", "5:6", "-g", "7"], "id -u; id -g; id -G")
+        .ok()
+        .prints("5\n6\n6 7");
+    let mut process = section("ulimit -Hn; ulimit -Sn");
+    process["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "hard": 2000, "soft": 99 }]);
+    let file = write_section(&c, &process);
+    // Init's own hard limit is 1024: nobody inside may raise it.
+    c.verb("exec", &["--process", &file]).run().ok().prints("2000\n99");
+    let out = script(&c, &["--user", "70000"], "true").exits(255);
+    assert!(out.said().contains("process.user.uid: cannot become 70000"), "{out}");
+    script(&c, &["-t"], "tty; stat -c %u:%g $(tty)")
+        .ok()
+        .prints("/dev/pts/0\r\n0:5");
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
+fn every_control_group() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    let pid = sleeper(&c, &[]);
+    let mut count = 0;
+    for (name, dir) in cgroup_dirs(&format!("/{}/{}", test.mark(), c.id)) {
+        let Ok(procs) = fs::read_to_string(dir.join("cgroup.procs")) else {
+            continue;
+        };
+        assert!(procs.lines().any(|line| line == pid.to_string()), "{name}: {procs:?}");
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
+#[test]
+fn control_groups_below_the_containers() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    let dirs = cgroup_dirs(&format!("/{}/{}", test.mark(), c.id));
+    let dirs: Vec<_> = dirs.into_iter().filter(|(_, dir)| dir.exists()).collect();
+    for (_, dir) in &dirs {
+        fs::create_dir(dir.join("below")).expect("mkdir");
+    }
+    for (name, dir) in dirs.iter().filter(|(name, _)| name == "cpuset") {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let value = fs::read(dir.join(file)).expect(name);
+            fs::write(dir.join("below").join(file), value).expect(name);
+        }
+    }
+    // Others may mount further hierarchies at any time.
+    let groups = |pid: i32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
+        let own = text.lines().filter(|line| line.contains(test.mark()));
+        own.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let own = groups(c.pid());
+    let moved: String = own.lines().map(|line| format!("{line}/below\n")).collect();
+    assert_eq!(groups(sleeper(&c, &["--cgroup", "below"])), moved);
+    assert_eq!(
+        groups(sleeper(&c, &["--cgroup", "/../../below"])),
+        moved,
+        "not above the container's"
+    );
+    assert_eq!(groups(sleeper(&c, &["--cgroup", "/"])), own);
+    let out = script(&c, &["--cgroup", "nosuch"], "true").exits(255);
+    assert!(out.said().contains("nosuch"), "{out}");
+    let out = script(&c, &["--cgroup", "nosuch:below"], "true").exits(255);
+    assert!(out.said().contains("invalid --cgroup argument"), "{out}");
+    if dirs.iter().any(|(name, _)| name == "pids") {
+        let some = groups(sleeper(&c, &["--cgroup", "pids,cpu:below"]));
+        let wanted = |line: &str| match line.split(':').nth(1) {
+            Some("pids" | "cpu") => format!("{line}/below\n"),
+            _ => format!("{line}\n"),
+        };
+        assert_eq!(some, own.lines().map(wanted).collect::<String>());
+    }
+    c.force_delete().ok();
+    test.nothing_left();
+}
+
+#[test]
+fn a_frozen_container() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    let (file, frozen, thawed) = match c.cgroup("freezer") {
+        Some(dir) => (dir.join("freezer.state"), "FROZEN", "THAWED"),
+        None => (c.cgroup("cgroup").expect("cgroup").join("cgroup.freeze"), "1", "0"),
+    };
+    fs::write(&file, frozen).expect("freeze");
+    c.wait_status("paused");
+    let out = script(&c, &[], "true").exits(255);
+    assert!(out.said().contains("cannot exec in a paused container"), "{out}");
+    let mut waiting = exec(&c, &["--ignore-paused"], &["echo", "through"]).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(
+        !waiting.ended() && waiting.stdout().is_empty(),
+        "nothing runs in a frozen container"
+    );
+    // One that is given up is gone once the container is thawed.
+    let given_up = exec(&c, &["--ignore-paused"], &["sleep", "1000"]).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    given_up.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(given_up.wait().died_of(15));
+    fs::write(&file, thawed).expect("thaw");
+    waiting.wait().ok().prints("through");
+    wait_for("the end of what was given up", || {
+        let procs = fs::read_to_string(file.with_file_name("cgroup.procs")).expect("cgroup.procs");
+        (procs.lines().count() == 1).then_some(())
+    });
+    c.kill_and_delete();
+    test.nothing_left();
+}

@@ -1,0 +1,151 @@
+//! Terminals: in the foreground, and through a console socket.
+
+use std::fs::{self, File};
+use std::io::{IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use nix::pty::{Winsize, openpty};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
+use nix::sys::termios::tcgetattr;
+use serde_json::json;
+
+use crate::common::{Test, wait_for};
+use crate::{exec, running, section, write_section};
+
+#[test]
+fn in_the_foreground() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    let size = Winsize {
+        ws_row: 33,
+        ws_col: 77,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let pty = openpty(&size, None).expect("a pty");
+    let before = tcgetattr(&pty.slave).expect("mode");
+    let text = "tty; stty size; echo ready; read line; echo got:$line; ls -l /dev/console >&2; exit 3";
+    let slave = pty.slave.try_clone().expect("dup");
+    let run = exec(&c, &["--tty"], &["sh", "-c", text]).stdin_fd(slave).spawn();
+    wait_for("ready", || run.stdout().contains("ready").then_some(()));
+    let raw = tcgetattr(&pty.slave).expect("mode");
+    assert_ne!(raw.local_flags, before.local_flags, "our terminal is raw meanwhile");
+    File::from(pty.master.try_clone().expect("dup"))
+        .write_all(b"hello\n")
+        .expect("typing");
+    let out = run.wait().exits(3);
+    assert!(out.stdout.starts_with("/dev/pts/0\r\n33 77\r\nready\r\n"), "{out}");
+    assert!(out.stdout.contains("got:hello\r\n"), "{out}");
+    let after = tcgetattr(&pty.slave).expect("mode");
+    assert_eq!(
+        (after.local_flags, after.input_flags),
+        (before.local_flags, before.input_flags)
+    );
+    // Without a terminal of our own there still is one inside.
+    exec(
+        &c,
+        &["-t"],
+        &["sh", "-c", "test -t 0 && test -t 1 && test -t 2 && echo all"],
+    )
+    .run()
+    .ok()
+    .prints("all");
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+/// The one descriptor that is sent over the next connection, and the bytes beside it.
+fn receive(listener: &UnixListener) -> (OwnedFd, Vec<u8>) {
+    let (stream, _): (UnixStream, _) = listener.accept().expect("a connection");
+    let mut bytes = [0u8; 64];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 2]);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let message = recvmsg::<UnixAddr>(
+        stream.as_raw_fd(),
+        &mut parts,
+        Some(&mut space),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )
+    .expect("a message");
+    let fds: Vec<OwnedFd> = message
+        .cmsgs()
+        .expect("control messages")
+        .flat_map(|control| match control {
+            // Made for us by the kernel, and nobody else knows them.
+            ControlMessageOwned::ScmRights(fds) => fds,
+            _ => Vec::new(),
+        })
+        .map(own)
+        .collect();
+    let length = message.bytes;
+    assert_eq!(fds.len(), 1, "one descriptor");
+    (fds.into_iter().next().expect("one"), bytes[..length].to_vec())
+}
+
+/// Takes over a descriptor that only its number is known of.
+fn own(fd: std::os::fd::RawFd) -> OwnedFd {
+    // SAFETY: recvmsg has just made it for this process.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+#[test]
+fn through_a_console_socket() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    let path = c.bundle.join("console.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let mut process = section("tty; stty size; ls /proc/self/fd | wc -l; read line; echo got:$line");
+    process["terminal"] = json!(true);
+    process["consoleSize"] = json!({ "height": 21, "width": 43 });
+    process["user"] = json!({ "uid": 1000, "gid": 1000 });
+    let file = write_section(&c, &process);
+    // As conmon calls it.
+    let flags = [
+        "--detach",
+        "--tty",
+        "--process",
+        &file,
+        "--console-socket",
+        path.to_str().expect("path"),
+    ];
+    let run = c.verb("exec", &flags).spawn();
+    let (master, name) = receive(&listener);
+    assert_eq!(name, b"/dev/ptmx");
+    run.wait().ok().silent();
+    let mut master = File::from(master);
+    master.write_all(b"hello\n").expect("typing");
+    let mut said = Vec::new();
+    // Ends with EIO when the last end inside is closed.
+    let _ = master.read_to_end(&mut said);
+    let said = String::from_utf8_lossy(&said);
+    // What was typed is echoed somewhere in between.
+    let said = said.replacen("hello\r\n", "", 1);
+    assert_eq!(said, "/dev/pts/0\r\n21 43\r\n4\r\ngot:hello\r\n");
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
+fn a_pidfd_is_sent() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    let path = c.bundle.join("pidfd.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let pid_file = c.bundle.join("exec.pid");
+    let flags = [
+        "--detach",
+        "--pid-file",
+        pid_file.to_str().expect("path"),
+        "--pidfd-socket",
+        path.to_str().expect("path"),
+    ];
+    let run = exec(&c, &flags, &["sleep", "1000"]).spawn();
+    let (pidfd, _) = receive(&listener);
+    run.wait().ok();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd())).expect("fdinfo");
+    let pid = fs::read_to_string(pid_file).expect("pid file");
+    assert!(info.lines().any(|line| line == format!("Pid:\t{pid}")), "{pid}: {info}");
+    c.kill_and_delete();
+    test.nothing_left();
+}
