@@ -2,6 +2,8 @@
 //!
 //! Each subcommand declares its flags, calls into `lifecycle`, and prints. No kernel call is made here.
 
+mod check;
+mod check_plan;
 mod create;
 mod delete;
 mod features;
@@ -69,6 +71,8 @@ enum Rootless {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print what a bundle's config.json comes to, and run nothing
+    Check(check::Args),
     /// Create a container; `start` runs its program
     Create(create::Args),
     /// Remove a container
@@ -156,6 +160,7 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
     }
     let root = cli.root.as_deref();
     match cli.command {
+        Command::Check(args) => check::main(&args),
         Command::Create(args) => create::main(&args, root, log),
         Command::Delete(args) => delete::main(&args, root, log),
         Command::Features => {

@@ -37,6 +37,7 @@ use crate::channel::{InitEnd, ToHost};
 use crate::hooks;
 use crate::plan::Plan;
 use crate::rootfs::{cgroup_mount, console, devices, masks, mounts, pivot, root::Root};
+use crate::security::lsm;
 use failure::{Explain, Failure};
 
 /// What init gets besides the plan: the descriptors and choices of the host side.
@@ -271,6 +272,7 @@ fn container_hooks(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure> {
     crate::step("init:7", "sysctls, change of root, masks");
     process::write_sysctls(&plan.sysctl)?;
+    plan.process.as_ref().map_or(Ok(()), lsm::set_exec)?;
     if inputs.no_pivot {
         pivot::move_root(root, &plan.rootfs)?;
     } else if has_mount_namespace(plan) {

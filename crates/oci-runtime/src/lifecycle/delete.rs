@@ -93,6 +93,7 @@ pub fn remove(container: Container, durability: Durability) -> Result<ContainerS
 fn clear(dir: &ContainerDir, state: &ContainerState, durability: Durability) -> Result<()> {
     crate::step("2", "remove control groups");
     cgroup_of(&state.cgroup).remove()?;
+    super::resctrl::remove(&state.resctrl)?;
     crate::step("3", "remove the directory");
     dir.remove(durability)?;
     crate::step("4", "poststop hooks");
