@@ -6,7 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Dir as ReadDir, Mode, OFlags, openat};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::Error;
@@ -82,4 +82,15 @@ pub(crate) fn read_all(fd: &OwnedFd) -> Result<String, Errno> {
     }
     content.truncate(length);
     Ok(String::from_utf8(content).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// The names of all files in a directory; none when it is gone.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let entries = match openat(CWD, path, flags, Mode::empty()).and_then(ReadDir::new) {
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(Vec::new()),
+        result => result.map_err(Error::file("read", path))?,
+    };
+    let name = |entry: Result<rustix::fs::DirEntry, Errno>| Some(entry.ok()?.file_name().to_str().ok()?.to_owned());
+    Ok(entries.filter_map(name).collect())
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{lstat, statfs};
 use rustix::io::Errno;
@@ -19,6 +20,9 @@ use crate::layout::{CGROUP1_MAGIC, CGROUP2_MAGIC, Version};
 use crate::path::clean;
 use crate::plan::{Directory, Plan};
 use crate::remove::{remove_tree, rmdir};
+
+/// How long a killed runtime's init may take to follow it.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Where a container's cgroups are.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -62,6 +66,26 @@ impl Record {
     /// True when the container runs without a cgroup.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
+    }
+
+    /// Removes those of the directories that are empty, for a creation that was cut off: whether what lives in the
+    /// others is ours is not known. A process that is about to die is given a moment. Returns what was left.
+    ///
+    /// # Errors
+    /// [`Error::Path`] for a path that is no cgroup.
+    pub fn remove_unused(&self) -> Result<Vec<PathBuf>, Error> {
+        let deadline = Instant::now() + MOMENT;
+        let mut left = Vec::new();
+        for path in self.distinct() {
+            while check(path)?.is_some() && rmdir(path).is_err() {
+                if Instant::now() >= deadline {
+                    left.push(path.to_path_buf());
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(left)
     }
 
     /// Removes the directories and every cgroup below them that the container made. Those that are gone are fine.

@@ -70,6 +70,20 @@ impl ContainerDir {
         }
     }
 
+    /// Whether init waits at the FIFO. One that is left behind by a `start` that was killed has no reader: init holds it
+    /// until it executes the program.
+    ///
+    /// # Errors
+    /// [`Error::Fifo`] when it cannot be told, [`Error::NotAFifo`].
+    pub fn fifo_awaited(&self) -> Result<bool> {
+        match self.open_fifo_for_start() {
+            Ok(_) => Ok(true),
+            Err(Error::NoFifoReader) => Ok(false),
+            Err(Error::Fifo { source, .. }) if source.0 == Errno::NOENT => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes the FIFO; that there is none is no error.
     ///
     /// # Errors

@@ -6,7 +6,9 @@
 //! only through a descriptor that is proven to be it; "cannot tell" is an error and never means dead.
 #![forbid(unsafe_code)]
 
+mod blob;
 mod boot;
+mod cache;
 mod dir;
 mod errno;
 mod error;
@@ -35,7 +37,8 @@ pub use process::Process;
 pub use root::{DEFAULT_ROOT, STATE_DIR_ENV, default_root, state_root};
 pub use save::Durability;
 pub use state::{
-    CgroupRecord, ContainerState, Driver, HookRecord, NamespaceRecord, OciState, SCHEMA_VERSION, StateOutput, timestamp,
+    CgroupRecord, ContainerState, Driver, ExecRecord, HookRecord, NamespaceRecord, OciState, SCHEMA_VERSION,
+    StateOutput, timestamp,
 };
 pub use status::{Next, Observed, Operation, Phase, Status, StatusError, derive};
 pub use store::{MIN_PREFIX_LENGTH, Store};

@@ -44,7 +44,7 @@ impl ContainerDir {
             seen.creator_alive = !seen.init_alive && open(&state.creator)?.is_some();
         } else if seen.init_alive {
             seen.frozen = frozen()?;
-            seen.fifo_present = !seen.frozen && self.fifo_present()?;
+            seen.fifo_present = !seen.frozen && self.fifo_awaited()?;
         }
         Ok(Observation {
             status: derive(&state.phase, seen),

@@ -80,6 +80,30 @@ pub struct ContainerState {
     /// Directories of the resctrl filesystem that were made for it, in the order of their removal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resctrl: Vec<PathBuf>,
+    /// What a further process of the container gets, whatever it asks for.
+    #[serde(default, skip_serializing_if = "ExecRecord::is_default")]
+    pub exec: ExecRecord,
+}
+
+/// What belongs to every process of a container, also to one that `exec` adds: the part of the configuration that is
+/// not the process' own, so that `exec` needs no bundle.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecRecord {
+    /// The score of a process that names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_score_adj: Option<i32>,
+    /// Processes keep the session keyring of their caller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_new_keyring: bool,
+    /// The flags of the system call filter, whose program is in a file beside the state; none when there is no filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp_flags: Option<u64>,
+}
+
+impl ExecRecord {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What runs a container.
@@ -101,7 +125,7 @@ pub struct CgroupRecord {
     /// "cgroupfs" or "systemd", or empty when there is none.
     #[serde(default)]
     pub driver: String,
-    /// The directories that were made, as absolute paths of the host: by v1 controller, under "" for v2.
+    /// The directories that were made, as absolute paths of the host: by v1 controller, under "unified" for v2.
     #[serde(default)]
     pub paths: BTreeMap<String, PathBuf>,
     /// The systemd unit, if that driver made one.
@@ -160,6 +184,7 @@ impl ContainerState {
             poststop: Vec::new(),
             rootless: false,
             resctrl: Vec::new(),
+            exec: ExecRecord::default(),
         }
     }
 

@@ -80,6 +80,11 @@ impl Store {
         }
     }
 
+    /// The descriptor, or ENOENT.
+    pub(crate) fn dirfd(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.root.dirfd()
+    }
+
     /// The path of the state directory, for messages.
     pub fn path(&self) -> &Path {
         self.root.path()

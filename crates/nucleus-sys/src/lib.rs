@@ -5,6 +5,7 @@
 //! (close-on-exec from the first instant).
 
 pub mod bpf;
+pub mod early;
 pub mod mount;
 pub mod net;
 pub mod pidfs;

@@ -1,4 +1,4 @@
-//! How the kernel schedules a process: `sched_setattr(2)`, `ioprio_set(2)`, `personality(2)`, `set_mempolicy(2)`.
+//! How the kernel schedules a process: `sched_setattr(2)`, `sched_setaffinity(2)`, `ioprio_set(2)`, `personality(2)`, `set_mempolicy(2)`.
 //!
 //! Plain numbers in, no judgement: what a policy, a class or a mode may be combined with is the caller's business, and
 //! the kernel's.
@@ -82,6 +82,23 @@ pub fn set_scheduler(pid: Option<Pid>, scheduler: &Scheduler) -> Result<(), Errn
     };
     // SAFETY: the kernel reads `size` bytes of `attr`, which outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, number(pid), &raw const attr, 0) };
+    check(result).map(drop)
+}
+
+/// Bounds a process to CPUs, the calling one when `pid` is `None`: bit n % 64 of word n / 64 stands for CPU n.
+///
+/// # Errors
+/// As `sched_setaffinity(2)`: `EINVAL` when none of them may be used.
+pub fn set_affinity(pid: Option<Pid>, cpus: &[u64]) -> Result<(), Errno> {
+    // SAFETY: the kernel reads as many bytes from `cpus` as it is told that there are.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            number(pid),
+            size_of_val(cpus),
+            cpus.as_ptr(),
+        )
+    };
     check(result).map(drop)
 }
 

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use common::{Container, Kind, Test, alive, eventually, kind, wait_for};
+use common::{Container, Test, alive, eventually, wait_for};
 use serde_json::json;
 
 /// A container that sleeps for a time longer than any test.
@@ -59,7 +59,8 @@ fn create_start_kill_delete() {
     assert_eq!(state["bundle"], json!(c.bundle));
     assert_eq!(state["rootfs"], json!(c.rootfs()));
     assert_eq!(state["annotations"], json!({ "org.example.key": "a value" }));
-    assert_eq!(state["owner"], if kind() == Kind::Runc { "" } else { "root" });
+    // runc differs: it leaves the owner out here and names it in `list` alone.
+    assert_eq!(state["owner"], "root");
     assert!(state["created"].as_str().is_some_and(is_rfc3339), "{state}");
     let pid = c.pid();
     assert!(pid > 1 && alive(pid), "{state}");
@@ -121,7 +122,7 @@ fn kill_of_unknown_signals() {
     let c = sleeper(&test);
     c.run_detached().ok();
     // runc differs: it keeps the lower 32 bits of 4294967305, which are 9.
-    for signal in ["NOSUCH", "SIG", "-1", "9999", "9x", "", "4294967305"] {
+    for signal in ["NOSUCH", "SIG", "-1", "9999", "9x", "4294967305"] {
         let out = c.kill(signal).exits(1);
         assert!(!out.stderr.is_empty(), "should have said something: {out}");
         assert_eq!(c.status(), "running", "after signal {signal:?}");

@@ -5,6 +5,7 @@
 //! `/nucleus-test-PID-…` and removed again. What the host cannot show is said as `SKIP`, never passed over in silence.
 //! Arguments filter by "scenario mode".
 
+mod counters;
 mod limits;
 mod rig;
 mod scenarios;

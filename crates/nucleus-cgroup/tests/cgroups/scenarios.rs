@@ -10,7 +10,7 @@ use nucleus_cgroup::{Error, Layout, Plan, Record};
 use rustix::process::Signal;
 
 use crate::rig::{Rig, Shell, read};
-use crate::{limits, verbs};
+use crate::{counters, limits, verbs};
 
 type Scenario = fn(&Rig);
 
@@ -42,6 +42,12 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("records-touch-only-cgroups", verbs::records_touch_only_cgroups),
     ("rootless-goes-without", rootless_goes_without),
     ("bad-limits-are-named", limits::bad_limits_are_named),
+    ("statistics-are-counted", counters::statistics_are_counted),
+    ("disk-reads-are-counted", counters::disk_reads_are_counted),
+    ("memory-that-runs-out-is-told", counters::memory_that_runs_out_is_told),
+    ("other-resources-read-back-v2", counters::other_resources_read_back_v2),
+    ("io-limit-slows", counters::io_limit_slows),
+    ("halves-are-completed", counters::halves_are_completed),
 ];
 
 /// A process is in the container's directory of every hierarchy from its first instruction on.

@@ -39,12 +39,22 @@ pub(crate) fn kill_all_leaves_none(rig: &Rig) {
 pub(crate) fn other_signals_reach_all(rig: &Rig) {
     let cgroup = rig.create("{}");
     let shells = [(); 3].map(|()| Shell::spawn(&cgroup, "trap 'exit 9' TERM; while :; do sleep 0.01; done"));
-    std::thread::sleep(Duration::from_millis(50));
+    for shell in &shells {
+        until("the trap", || catches(shell.pid.as_raw_nonzero().get(), Signal::TERM));
+    }
     cgroup.record().kill_all(Signal::TERM.as_raw()).expect("kill");
     // The sleep may die of it first: the shell's own status counts.
     for shell in shells {
         assert_eq!(shell.wait(), 9);
     }
+}
+
+/// True once the process has a handler for the signal (proc_pid_status(5), "SigCgt").
+fn catches(pid: i32, signal: Signal) -> bool {
+    let status = read(format!("/proc/{pid}/status"));
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 pub(crate) fn freezes_and_thaws(rig: &Rig) {

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nucleus_core::ContainerId;
 
-use super::Outcome;
-use super::log::Log;
+use super::{Global, Outcome};
 use crate::lifecycle::create::{self, Until};
 
 /// Flags of `create` and `run`.
@@ -36,24 +35,20 @@ pub struct Args {
 }
 
 /// Creates a container.
-pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
-    let options = args.prepare(true, log)?;
-    let store = super::open_store(root, true)?;
-    create::create(&store, &options, Until::Start, &|text| log.warn(text))
+pub fn main(args: &Args, global: &Global<'_>) -> Outcome {
+    let options = args.prepare(true, global)?;
+    let store = super::open_store(global.root, true)?;
+    create::create(&store, &options, Until::Start, &|text| global.log.warn(text))
         .map_err(|error| format!("nucleus create failed: {error}"))?;
     Ok(0)
 }
 
 impl Args {
     /// Sorts the inherited descriptors, and makes paths absolute.
-    pub fn prepare(&self, detach: bool, log: &Log) -> Result<create::Options, Box<dyn std::error::Error>> {
-        // Whoever started us may have left descriptors open: the container gets those that were asked for, hooks and
-        // helpers get none.
+    pub fn prepare(&self, detach: bool, global: &Global<'_>) -> Result<create::Options, Box<dyn std::error::Error>> {
         crate::step("1", "sealed");
         let listen_fds = listen_fds();
-        let preserve_fds = nucleus_sys::process::inherited(self.preserve_fds.saturating_add(listen_fds));
-        nucleus_sys::process::cloexec_from(3)
-            .map_err(|error| format!("close_range: {}", nucleus_core::ErrnoText(error)))?;
+        let preserve_fds = super::inherited(self.preserve_fds.saturating_add(listen_fds), global.log);
         let absolute = |path: &Path| std::path::absolute(path);
         Ok(create::Options {
             id: self.id.clone(),
@@ -69,7 +64,8 @@ impl Args {
             no_new_keyring: self.no_new_keyring,
             preserve_fds,
             listen_fds,
-            log_fd: log.raw_fd(),
+            log_fd: global.log.raw_fd(),
+            rootless: global.rootless,
             detach,
         })
     }

@@ -139,7 +139,7 @@ const CGROUP: Cgroup = Cgroup {
     v2: true,
     systemd: false,
     systemd_user: false,
-    rdma: false,
+    rdma: true,
 };
 
 const SECCOMP_ACTIONS: &[&str] = &[

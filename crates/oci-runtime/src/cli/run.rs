@@ -1,9 +1,6 @@
 //! `nucleus run`: create, start, and unless detached stay until the container ends.
 
-use std::path::Path;
-
-use super::Outcome;
-use super::log::Log;
+use super::{Global, Outcome};
 use crate::lifecycle::foreground::{self, RunOptions};
 
 /// Flags of `run`.
@@ -24,14 +21,14 @@ pub struct Args {
 }
 
 /// Runs a container; the exit code is the container's.
-pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
-    let options = args.create.prepare(args.detach, log)?;
-    let store = super::open_store(root, true)?;
+pub fn main(args: &Args, global: &Global<'_>) -> Outcome {
+    let options = args.create.prepare(args.detach, global)?;
+    let store = super::open_store(global.root, true)?;
     let run = RunOptions {
         keep: args.keep,
         no_subreaper: args.no_subreaper,
     };
-    let code = foreground::run(&store, &options, run, &|text| log.warn(text))
+    let code = foreground::run(&store, &options, run, &|text| global.log.warn(text))
         .map_err(|error| format!("nucleus run failed: {error}"))?;
     Ok(code)
 }

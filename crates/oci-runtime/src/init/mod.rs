@@ -19,17 +19,19 @@
 
 pub mod failure;
 pub mod filter;
+pub mod joined;
 mod process;
 pub mod scheduling;
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::sched::CloneFlags;
 use nucleus_cgroup::Joiner;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal};
 
@@ -40,11 +42,60 @@ use crate::rootfs::{cgroup_mount, console, devices, masks, mounts, pivot, root::
 use crate::security::lsm;
 use failure::{Explain, Failure};
 
+/// A process to come: what the host side's `spawn` has it do between its birth and execve.
+pub trait Newborn {
+    /// The way to the host side.
+    fn channel(&self) -> &InitEnd;
+
+    /// In a fresh copy of the runtime: closes every descriptor that the process does not need, above all the lock of
+    /// the container, which would otherwise be held for as long as the process waits.
+    fn close_all_others(&self);
+
+    /// The part of a middle process: joins namespaces, so that its sibling is born there.
+    ///
+    /// # Errors
+    /// One line for the person at the terminal.
+    fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure>;
+
+    /// Becomes the user's program. Returns only an exit code, for when it could not.
+    fn run(self, plan: &Plan) -> i32;
+}
+
+/// What the last steps need besides the plan: the same for init and for a process that `exec` adds.
+#[derive(Debug)]
+pub struct Last {
+    /// The way to the host side.
+    pub channel: InitEnd,
+    /// The exec FIFO, open for reading and writing; `None` for `run` and `exec`.
+    pub exec_fifo: Option<OwnedFd>,
+    /// `start` has let init go on.
+    pub started: Cell<bool>,
+    /// Inherited descriptors that are the container's, by number.
+    pub preserve_fds: Vec<i32>,
+    /// The log's descriptor.
+    pub log_fd: Option<i32>,
+    /// The caller itself runs in a user namespace.
+    pub in_user_namespace: bool,
+    /// What container-side hooks are told.
+    pub hook_state: hooks::State,
+}
+
+impl Last {
+    /// Closes all descriptors but these, `more`, and the standard streams.
+    fn close_all_others<'a>(&'a self, more: impl Iterator<Item = BorrowedFd<'a>>) {
+        let mut keep = vec![self.channel.as_fd()];
+        keep.extend(self.exec_fifo.iter().map(AsFd::as_fd));
+        keep.extend(more);
+        let numbers: Vec<i32> = self.preserve_fds.iter().copied().chain(self.log_fd).collect();
+        nucleus_sys::process::close_all_but(&keep, &numbers);
+    }
+}
+
 /// What init gets besides the plan: the descriptors and choices of the host side.
 #[derive(Debug)]
 pub struct Inputs {
-    /// The way to the host side.
-    pub channel: InitEnd,
+    /// What the last steps need.
+    pub last: Last,
     /// v1 control groups to enter; v2 is entered at birth.
     pub joiner: Option<Joiner>,
     /// Namespaces to join (a `CLONE_NEW*` bit, an open namespace file, its path), in order.
@@ -53,55 +104,57 @@ pub struct Inputs {
     pub id_mapped: Vec<(usize, OwnedFd)>,
     /// The container's view of the control groups.
     pub cgroups: cgroup_mount::View,
-    /// The exec FIFO, open for reading and writing; `None` for `run`.
-    pub exec_fifo: Option<OwnedFd>,
-    /// `start` has let init go on.
-    pub started: Cell<bool>,
+    /// The host's /proc, proven to be procfs. A mount namespace that is joined may show another one.
+    pub procfs: OwnedFd,
     /// Where the terminal is sent.
     pub console_socket: Option<OwnedFd>,
     /// Name of a new session keyring; `None` with `--no-new-keyring`.
     pub keyring: Option<CString>,
     /// `--no-pivot`.
     pub no_pivot: bool,
-    /// Inherited descriptors that are the container's, by number.
-    pub preserve_fds: Vec<i32>,
-    /// The log's descriptor.
-    pub log_fd: Option<i32>,
-    /// The caller itself runs in a user namespace: nodes cannot be made.
-    pub in_user_namespace: bool,
-    /// What container-side hooks are told.
-    pub hook_state: hooks::State,
 }
 
-/// Becomes the container's first process. Returns only an exit code, for when it could not.
-pub fn run(plan: &Plan, inputs: Inputs) -> i32 {
-    match steps(plan, &inputs) {
-        Ok(never) => match never {},
-        Err(failure) => {
-            match &inputs.exec_fifo {
-                // The one who listens now is `start`; the container's log gets to know it as well.
-                Some(fifo) if inputs.started.get() => {
-                    let _ = rustix::io::write(fifo, failure.to_string().as_bytes());
-                    eprintln!("{failure}");
+impl Newborn for Inputs {
+    fn channel(&self) -> &InitEnd {
+        &self.last.channel
+    }
+
+    fn close_all_others(&self) {
+        let joiner = self.joiner.iter().flat_map(Joiner::fds);
+        let join = self.join.iter().map(|(_, fd, _)| fd.as_fd());
+        let trees = self.id_mapped.iter().map(|(_, tree)| tree.as_fd());
+        let socket = self.console_socket.iter().map(AsFd::as_fd);
+        let procfs = std::iter::once(self.procfs.as_fd());
+        self.last
+            .close_all_others(joiner.chain(join).chain(trees).chain(socket).chain(procfs));
+    }
+
+    /// Steps 1 and 3: joins everything that is joined by path.
+    fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure> {
+        tie_to_runtime()?;
+        take_place(plan, self.joiner.take().as_ref())?;
+        be_unreadable()?;
+        join_namespaces(&self.join)?;
+        self.join.clear();
+        Ok(())
+    }
+
+    fn run(self, plan: &Plan) -> i32 {
+        match steps(plan, &self) {
+            Ok(never) => match never {},
+            Err(failure) => {
+                match &self.last.exec_fifo {
+                    // The one who listens now is `start`; the container's log gets to know it as well.
+                    Some(fifo) if self.last.started.get() => {
+                        let _ = rustix::io::write(fifo, failure.to_string().as_bytes());
+                        eprintln!("{failure}");
+                    }
+                    _ => self.last.channel.tell(&ToHost::Failed(failure.to_string())),
                 }
-                _ => inputs.channel.tell(&ToHost::Failed(failure.to_string())),
+                255
             }
-            255
         }
     }
-}
-
-/// Steps 1 and 3 in a middle process: joins everything that is joined by path, so that init, its sibling, is born there.
-///
-/// # Errors
-/// One line for the person at the terminal.
-pub fn enter_as_middle(plan: &Plan, inputs: &mut Inputs) -> Result<(), Failure> {
-    live_and_die_with_the_runtime(plan, inputs)?;
-    inputs.joiner = None;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).explain(|| "prctl PR_SET_DUMPABLE")?;
-    join_namespaces(&inputs.join)?;
-    inputs.join.clear();
-    Ok(())
 }
 
 fn steps(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
@@ -114,25 +167,35 @@ fn steps(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
     change_root(plan, inputs, &root)?;
     crate::step("init:8", "rights");
     scheduling::set_domain(plan)?;
-    process::become_user_program(plan, inputs)
+    process::become_user_program(plan, &inputs.last)
 }
 
 /// Steps 1 and 2.
 fn early(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     crate::step("init:1", "tie to the runtime, control groups");
-    live_and_die_with_the_runtime(plan, inputs)?;
+    tie_to_runtime()?;
+    take_place(plan, inputs.joiner.as_ref())?;
     crate::step("init:2", "user namespace");
     if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
-        await_host(inputs)?;
+        await_host(&inputs.last)?;
         process::become_namespace_root()?;
     }
     Ok(())
 }
 
-fn live_and_die_with_the_runtime(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).explain(|| "prctl PR_SET_PDEATHSIG")?;
+fn tie_to_runtime() -> Result<(), Failure> {
     let _ = rustix::thread::set_name(c"nucleus:init");
-    if let Some(joiner) = &inputs.joiner {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).explain(|| "prctl PR_SET_PDEATHSIG")
+}
+
+/// From here on no process of a joined namespace may look into this one, or at its descriptors (CVE-2016-9962).
+fn be_unreadable() -> Result<(), Failure> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).explain(|| "prctl PR_SET_DUMPABLE")
+}
+
+/// Control groups and the score of the OOM killer, while the host's rights and its /proc are ours.
+fn take_place(plan: &Plan, joiner: Option<&Joiner>) -> Result<(), Failure> {
+    if let Some(joiner) = joiner {
         joiner.join_self().map_err(|error| Failure::new(error.to_string()))?;
     }
     if let Some(score) = plan.process.as_ref().and_then(|process| process.oom_score_adj) {
@@ -145,7 +208,7 @@ fn live_and_die_with_the_runtime(plan: &Plan, inputs: &Inputs) -> Result<(), Fai
 /// Step 3.
 fn enter_namespaces(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     crate::step("init:3", "other namespaces");
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).explain(|| "prctl PR_SET_DUMPABLE")?;
+    be_unreadable()?;
     join_namespaces(&inputs.join)?;
     if plan.namespaces.creates(CloneFlags::CLONE_NEWCGROUP.bits() as u64) {
         nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)
@@ -179,10 +242,12 @@ fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     let time = CloneFlags::from_bits_retain(TIME_NAMESPACE as i32);
     nix::sched::unshare(time).explain(what)?;
     if plan.time_offsets.is_some() {
-        inputs.channel.tell(&ToHost::TimeNamespaceMade);
-        await_host(inputs)?;
+        inputs.last.channel.tell(&ToHost::TimeNamespaceMade);
+        await_host(&inputs.last)?;
     }
-    let namespace = std::fs::File::open("/proc/self/ns/time_for_children").explain(what)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace =
+        rustix::fs::openat(&inputs.procfs, "self/ns/time_for_children", flags, Mode::empty()).explain(what)?;
     nix::sched::setns(namespace, time).explain(what)
 }
 
@@ -190,15 +255,7 @@ fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     crate::step("init:4", "session, keyring, network, names");
     rustix::process::setsid().explain(|| "setsid")?;
-    if let Some(name) = &inputs.keyring {
-        match nucleus_sys::process::join_session_keyring(name) {
-            // A kernel without keyrings has none to isolate.
-            Ok(()) | Err(Errno::NOSYS) => {}
-            Err(error) => {
-                return Err(error).explain(|| "cannot join a new session keyring (--no-new-keyring leaves it out)");
-            }
-        }
-    }
+    inputs.keyring.as_deref().map_or(Ok(()), join_keyring)?;
     if plan.namespaces.creates(CloneFlags::CLONE_NEWNET.bits() as u64) {
         let up = || {
             use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -216,20 +273,32 @@ fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     Ok(())
 }
 
+fn join_keyring(name: &CStr) -> Result<(), Failure> {
+    match nucleus_sys::process::join_session_keyring(name) {
+        // A kernel without keyrings has none to isolate.
+        Err(Errno::NOSYS) => Ok(()),
+        other => other.explain(|| "cannot join a new session keyring (--no-new-keyring leaves it out)"),
+    }
+}
+
 /// Step 5.
 fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
     crate::step("init:5", "root filesystem");
     // Modes are exactly as config says.
-    rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(Mode::empty());
     if !has_mount_namespace(plan) {
         let path = &plan.rootfs.path;
         return Root::open(path).explain(|| format!("root.path: cannot open {}", path.display()));
     }
     let root = pivot::prepare(&plan.rootfs)?;
+    // What root::proc_path names is below it. Hooks, which come later, start where the runtime was started.
+    let here = rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .explain(|| "cannot open the working directory")?;
+    rustix::process::fchdir(&inputs.procfs).explain(|| "cannot enter /proc")?;
     mounts::mount_all(&root, &plan.mounts, &inputs.cgroups, &inputs.id_mapped)?;
     if !plan.dev_is_bound {
         let new_user = plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64);
-        devices::make_all(&root, &plan.devices, new_user || inputs.in_user_namespace)?;
+        devices::make_all(&root, &plan.devices, new_user || inputs.last.in_user_namespace)?;
     }
     if let Some(socket) = &inputs.console_socket {
         let process = plan
@@ -247,6 +316,7 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
         )));
     }
     mounts::seal_dev(&root, &plan.mounts)?;
+    rustix::process::fchdir(&here).explain(|| "cannot enter the working directory")?;
     Ok(root)
 }
 
@@ -258,21 +328,23 @@ fn has_mount_namespace(plan: &Plan) -> bool {
 /// Step 6.
 fn container_hooks(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     if plan.hooks.any_at_create() {
-        inputs.channel.tell(&ToHost::HooksDue);
-        await_host(inputs)?;
+        inputs.last.channel.tell(&ToHost::HooksDue);
+        await_host(&inputs.last)?;
     }
     if plan.hooks.create_container.is_empty() {
         return Ok(());
     }
-    let state = inputs.hook_state.json("creating", rustix::process::getpid());
+    let state = inputs.last.hook_state.json("creating", rustix::process::getpid());
     hooks::run_all("createContainer", &plan.hooks.create_container, &state)
 }
 
 /// Step 7.
 fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure> {
     crate::step("init:7", "sysctls, change of root, masks");
-    process::write_sysctls(&plan.sysctl)?;
-    plan.process.as_ref().map_or(Ok(()), lsm::set_exec)?;
+    process::write_sysctls(&inputs.procfs, &plan.sysctl)?;
+    plan.process
+        .as_ref()
+        .map_or(Ok(()), |process| lsm::set_exec(process, &inputs.procfs))?;
     if inputs.no_pivot {
         pivot::move_root(root, &plan.rootfs)?;
     } else if has_mount_namespace(plan) {
@@ -292,8 +364,8 @@ fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure>
     pivot::propagate(&plan.rootfs)
 }
 
-fn await_host(inputs: &Inputs) -> Result<(), Failure> {
-    if inputs.channel.await_go() {
+fn await_host(last: &Last) -> Result<(), Failure> {
+    if last.channel.await_go() {
         Ok(())
     } else {
         Err(Failure::new("the runtime is gone"))

@@ -5,14 +5,15 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
-use rustix::fs::{Access, AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::Inputs;
+use super::Last;
 use super::failure::{Explain, Failure};
 use crate::channel::ToHost;
 use crate::hooks;
@@ -37,17 +38,18 @@ pub fn become_namespace_root() -> Result<(), Failure> {
         .explain(|| "linux.uidMappings, linux.gidMappings: cannot become uid 0 and gid 0 of the user namespace")
 }
 
-/// Writes sysctls through the host's /proc, which no image can have replaced: the kernel shows each process the
-/// values of its own namespaces there.
+/// Writes sysctls through the host's /proc, opened and proven before any other mount namespace was entered: the kernel
+/// shows each process the values of its own namespaces there. A file that something else is mounted over is refused.
 ///
 /// # Errors
 /// Named by `linux.sysctl`.
-pub fn write_sysctls(sysctls: &[(PathBuf, String)]) -> Result<(), Failure> {
+pub fn write_sysctls(procfs: &OwnedFd, sysctls: &[(PathBuf, String)]) -> Result<(), Failure> {
     for (path, value) in sysctls {
         let write = || {
-            let file = Path::new("/proc/sys").join(path);
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = rustix::fs::open(file, flags, Mode::empty())?;
+            let file = Path::new("sys").join(path);
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = rustix::fs::openat2(procfs, file, flags, Mode::empty(), resolve)?;
             rustix::io::write(&file, value.as_bytes())
         };
         write().explain(|| format!("linux.sysctl: cannot write {value:?} to /proc/sys/{}", path.display()))?;
@@ -59,11 +61,12 @@ pub fn write_sysctls(sysctls: &[(PathBuf, String)]) -> Result<(), Failure> {
 ///
 /// # Errors
 /// One line for the person at the terminal.
-pub fn become_user_program(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
+pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failure> {
     let Some(process) = &plan.process else {
-        return wait_without_process(inputs);
+        return wait_without_process(last);
     };
-    if !plan.namespaces.creates(NEW_USER) {
+    // Inside a user namespace nobody may raise a hard limit: there the host side does it.
+    if !plan.namespaces.has(NEW_USER) {
         set_rlimits(process)?;
         super::scheduling::schedule(process, None)?;
     }
@@ -73,11 +76,11 @@ pub fn become_user_program(plan: &Plan, inputs: &Inputs) -> Result<Infallible, F
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).explain(|| "process.noNewPrivileges")?;
     } else {
-        super::filter::load(plan.seccomp.as_ref(), &inputs.channel)?;
+        super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
     let env = complete_environment(process);
     crate::step("init:9", "drop rights");
-    drop_rights(process, inputs.in_user_namespace || plan.namespaces.has(NEW_USER))?;
+    drop_rights(process, last.in_user_namespace || plan.namespaces.has(NEW_USER))?;
     if entered.is_err() {
         // The user may enter what root may not: a network filesystem, or one owned by a user of the namespace.
         enter_working_directory(process)?;
@@ -85,14 +88,14 @@ pub fn become_user_program(plan: &Plan, inputs: &Inputs) -> Result<Infallible, F
     }
     let program = look_up(process)?;
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
-    open_doors(inputs)?;
+    open_doors(last)?;
     if process.no_new_privileges {
-        super::filter::load(plan.seccomp.as_ref(), &inputs.channel)?;
+        super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
     crate::step("init:10", "ready");
-    await_start(inputs)?;
+    await_start(last)?;
     if !plan.hooks.start_container.is_empty() {
-        let state = inputs.hook_state.json("created", rustix::process::getpid());
+        let state = last.hook_state.json("created", rustix::process::getpid());
         hooks::run_all("startContainer", &plan.hooks.start_container, &state)?;
     }
     crate::step("init:11", "execve");
@@ -103,28 +106,28 @@ pub fn become_user_program(plan: &Plan, inputs: &Inputs) -> Result<Infallible, F
 }
 
 /// A container without `process` can be created, not started: `start` refuses it before it reaches us.
-fn wait_without_process(inputs: &Inputs) -> Result<Infallible, Failure> {
-    open_doors(inputs)?;
-    await_start(inputs)?;
+fn wait_without_process(last: &Last) -> Result<Infallible, Failure> {
+    open_doors(last)?;
+    await_start(last)?;
     Err(Failure::new("process: config.json has none, there is nothing to start"))
 }
 
 /// Last things that seccomp might refuse: signals as a new program expects them, no tie to the runtime's life, and
 /// the descriptors that the container is to inherit.
-fn open_doors(inputs: &Inputs) -> Result<(), Failure> {
+fn open_doors(last: &Last) -> Result<(), Failure> {
     nucleus_sys::process::default_signal(Signal::SIGPIPE as i32).explain(|| "cannot reset SIGPIPE")?;
     SigSet::empty().thread_set_mask().explain(|| "cannot unblock signals")?;
-    for fd in &inputs.preserve_fds {
+    for fd in &last.preserve_fds {
         nucleus_sys::process::keep_on_exec(*fd);
     }
     rustix::process::set_parent_process_death_signal(None).explain(|| "prctl PR_SET_PDEATHSIG")
 }
 
 /// Step 10: says `ready`, and waits until the host side has committed and `start` has been called.
-fn await_start(inputs: &Inputs) -> Result<(), Failure> {
-    inputs.channel.tell(&ToHost::Ready);
-    super::await_host(inputs)?;
-    let Some(fifo) = &inputs.exec_fifo else { return Ok(()) };
+fn await_start(last: &Last) -> Result<(), Failure> {
+    last.channel.tell(&ToHost::Ready);
+    super::await_host(last)?;
+    let Some(fifo) = &last.exec_fifo else { return Ok(()) };
     let mut byte = [0u8; 1];
     loop {
         match rustix::io::read(fifo, &mut byte) {
@@ -132,7 +135,7 @@ fn await_start(inputs: &Inputs) -> Result<(), Failure> {
             // We hold the FIFO for writing too, so there is no end of file.
             other => {
                 other.explain(|| "cannot wait on the exec FIFO")?;
-                inputs.started.set(true);
+                last.started.set(true);
                 return Ok(());
             }
         }

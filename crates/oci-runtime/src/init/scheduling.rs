@@ -24,6 +24,20 @@ pub fn schedule(process: &Process, pid: Option<Pid>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Bounds a process of `exec` to CPUs (`process.execCPUAffinity`, of which `which` is the field); of the calling
+/// process when `pid` is `None`. Without a list they stay as they are.
+///
+/// # Errors
+/// Named by the field.
+pub fn bound(which: &str, cpus: Option<&[u64]>, pid: Option<Pid>) -> Result<(), Failure> {
+    let Some(cpus) = cpus else { return Ok(()) };
+    let words = cpus.iter().rev().skip_while(|word| **word == 0);
+    let mask: String = words.map(|word| format!("{word:016x}")).collect();
+    tracing::debug!("{which} CPUs affinity: 0x{}", mask.trim_start_matches('0'));
+    nucleus_sys::sched::set_affinity(pid, cpus)
+        .explain(|| format!("process.execCPUAffinity.{which}: the kernel refuses it"))
+}
+
 /// Sets execution domain and memory policy of the calling process.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use super::resctrl::Resctrl;
 use super::{Error, Result};
 use crate::plan::{self, Plan};
 use crate::security::lsm;
+use crate::security::seccomp::NoCache;
 use crate::spec;
 
 /// What stands for the id of a container that nobody makes.
@@ -31,7 +32,7 @@ pub struct Checked {
 /// The first field that `create` would refuse.
 pub fn check(bundle: &Path) -> Result<Checked> {
     let loaded = spec::load(bundle)?;
-    let host = Host::probe()?;
+    let host = Host::probe(None)?;
     let terminal = loaded.spec.process().as_ref().and_then(|process| process.terminal());
     let options = plan::Options {
         bundle: bundle.to_owned(),
@@ -44,7 +45,7 @@ pub fn check(bundle: &Path) -> Result<Checked> {
         euid: 0,
         last_cap: Host::last_capability()?,
     };
-    let mut plan = Plan::compile(&loaded.spec, &options, &facts)?;
+    let mut plan = Plan::compile(&loaded.spec, &options, &facts, &NoCache)?;
     lsm::check(&plan)?;
     Resctrl::prepare(plan.intel_rdt.as_ref(), ID)?;
     let linux = loaded.spec.linux().as_ref();
@@ -55,7 +56,7 @@ pub fn check(bundle: &Path) -> Result<Checked> {
             .and_then(Path::to_str),
         ID,
         &host.cgroups,
-        host.is_rootless(),
+        host.rootless,
     )?;
     probe_bundle(&plan).map_err(Error::Host)?;
     plan.warnings.extend(loaded.warnings);

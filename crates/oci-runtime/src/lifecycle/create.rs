@@ -5,29 +5,29 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use nucleus_core::{
-    CgroupRecord, ContainerDir, ContainerId, ContainerState, Durability, ErrnoText, HookRecord, NamespaceRecord, Phase,
-    Process, ProcessIdentity, Reservation, Store,
+    CgroupRecord, ContainerDir, ContainerId, ContainerState, Durability, ExecRecord, HookRecord, NamespaceRecord,
+    Phase, Process, ProcessIdentity, Reservation, Store,
 };
 use rustix::fs::{Mode, OFlags};
 
 use super::host::{Host, cgroup_view};
 use super::resctrl::Resctrl;
-use super::spawn::{Init, spawn};
-use super::{Error, Result, Warn, hook_state, id_mapped, id_maps, listener, net_devices};
+use super::spawn::{Birth, Init, spawn};
+use super::terminal::Terminal;
+use super::{Error, Result, Warn, hook_state, id_mapped, id_maps, listener, net_devices, pid_file, set_rlimits};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::hooks;
-use crate::init::Inputs;
 use crate::init::failure::{Explain, Failure};
-use crate::init::scheduling;
+use crate::init::{Inputs, Last, scheduling};
 use crate::network::devices::Moved;
 use crate::plan::{self, Hook, Plan};
 use crate::security::lsm;
+use crate::security::seccomp::Cache;
 use crate::spec;
 
 /// What the command line says about the container to be made.
@@ -49,6 +49,8 @@ pub struct Options {
     pub preserve_fds: Vec<i32>,
     /// How many of them come from socket activation: the container is told as sd_listen_fds(3) says.
     pub listen_fds: u32,
+    /// `--rootless`: whether missing rights over control groups are tolerated; `None` looks at who we are.
+    pub rootless: Option<bool>,
     /// The log's descriptor, which init writes to as well.
     pub log_fd: Option<i32>,
     /// The runtime does not stay: `create` and `run --detach`.
@@ -94,9 +96,10 @@ struct Compiled {
 /// # Errors
 /// What was attempted, on which field or path; nothing is left behind.
 pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) -> Result<Made> {
-    let mut compiled = compile(options)?;
+    let mut compiled = compile(store, options)?;
     let warnings = std::mem::take(&mut compiled.plan.warnings);
-    let terminal = Terminal::ask(&compiled.plan, options)?;
+    let wanted = compiled.plan.process.as_ref().is_some_and(|process| process.terminal);
+    let mut terminal = Terminal::ask(wanted, options.console_socket.as_deref())?;
     let join = open_namespaces(&compiled.plan)?;
     crate::step("3", "reserve");
     let reservation = store.reserve(&options.id)?;
@@ -107,7 +110,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
         net_devices: None,
         resctrl: None,
     };
-    match making.go(options, compiled, until, terminal, join) {
+    match making.go(options, compiled, until, &mut terminal, join) {
         Ok((init, channel, terminal, poststart)) => {
             let made = making.commit(init, channel, terminal, poststart)?;
             warnings.iter().for_each(|warning| warn(warning));
@@ -121,10 +124,10 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
 }
 
 /// Step 2.
-fn compile(options: &Options) -> Result<Compiled> {
+fn compile(store: &Store, options: &Options) -> Result<Compiled> {
     crate::step("2", "load, compile");
     let loaded = spec::load(&options.bundle)?;
-    let host = Host::probe()?;
+    let host = Host::probe(options.rootless)?;
     let plan_options = plan::Options {
         bundle: options.bundle.clone(),
         detach: options.detach,
@@ -135,7 +138,7 @@ fn compile(options: &Options) -> Result<Compiled> {
         euid: host.euid,
         last_cap: Host::last_capability()?,
     };
-    let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts)?;
+    let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts, &ProfileCache(store))?;
     if let Some(process) = plan.process.as_mut().filter(|_| options.listen_fds > 0) {
         let told = [format!("LISTEN_FDS={}", options.listen_fds), "LISTEN_PID=1".to_string()];
         process
@@ -154,7 +157,7 @@ fn compile(options: &Options) -> Result<Compiled> {
         cgroups_path,
         options.id.as_str(),
         &host.cgroups,
-        host.is_rootless(),
+        host.rootless,
     )?;
     plan.warnings.extend(cgroup.warnings().iter().map(ToString::to_string));
     probe_bundle(&plan)?;
@@ -175,6 +178,19 @@ pub fn probe_bundle(plan: &Plan) -> std::result::Result<(), Failure> {
     let rootfs = &plan.rootfs.path;
     let found = rustix::fs::open(rootfs, flags, Mode::empty());
     found.map(drop).explain(|| format!("root.path: {}", rootfs.display()))
+}
+
+/// Compiled seccomp profiles lie beside the containers.
+struct ProfileCache<'a>(&'a Store);
+
+impl Cache for ProfileCache<'_> {
+    fn get(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.cached(name)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        self.0.keep(name, bytes);
+    }
 }
 
 /// Opens the namespaces to join, while their paths mean what the caller means.
@@ -202,7 +218,12 @@ fn initial_state(options: &Options, compiled: &Compiled) -> Result<ContainerStat
         namespaces: namespace_records(plan),
         poststart: hook_records(&plan.hooks.poststart),
         poststop: hook_records(&plan.hooks.poststop),
-        rootless: compiled.host.is_rootless(),
+        rootless: compiled.host.rootless,
+        exec: ExecRecord {
+            oom_score_adj: plan.process.as_ref().and_then(|process| process.oom_score_adj),
+            no_new_keyring: options.no_new_keyring,
+            seccomp_flags: plan.seccomp.as_ref().map(|filter| filter.flags),
+        },
         ..ContainerState::new(options.id.clone(), options.bundle.clone())
     })
 }
@@ -245,39 +266,6 @@ fn hook_records(hooks: &[Hook]) -> Vec<HookRecord> {
     hooks.iter().map(record).collect()
 }
 
-/// Who gets the terminal.
-#[derive(Default)]
-struct Terminal {
-    /// Init's end: it sends the master end here.
-    socket: Option<OwnedFd>,
-    /// Our end, for a terminal in the foreground.
-    receiver: Option<OwnedFd>,
-}
-
-impl Terminal {
-    fn ask(plan: &Plan, options: &Options) -> Result<Self> {
-        if !plan.process.as_ref().is_some_and(|process| process.terminal) {
-            return Ok(Self::default());
-        }
-        match &options.console_socket {
-            Some(path) => {
-                let stream = UnixStream::connect(path).explain(|| format!("--console-socket {}", path.display()))?;
-                Ok(Self {
-                    socket: Some(stream.into()),
-                    receiver: None,
-                })
-            }
-            None => {
-                let (ours, theirs) = UnixStream::pair().explain(|| "cannot make a socket pair for the terminal")?;
-                Ok(Self {
-                    socket: Some(theirs.into()),
-                    receiver: Some(ours.into()),
-                })
-            }
-        }
-    }
-}
-
 /// A container that is being made. Dropped, it is removed again: see [`Reservation`].
 struct Making {
     reservation: Reservation,
@@ -294,7 +282,7 @@ impl Making {
         options: &Options,
         compiled: Compiled,
         until: Until,
-        terminal: Terminal,
+        terminal: &mut Terminal,
         join: Vec<(u64, OwnedFd, String)>,
     ) -> Result<(Init, HostEnd, Option<OwnedFd>, Vec<Hook>)> {
         let Compiled { plan, host, cgroup, .. } = compiled;
@@ -309,6 +297,9 @@ impl Making {
             }
             Until::Now => None,
         };
+        if let Some(filter) = &plan.seccomp {
+            self.reservation.write_blob(super::SECCOMP_FILE, &filter.program)?;
+        }
         crate::step("4", "cgroup");
         let cgroup = cgroup.create()?;
         let record = cgroup.record();
@@ -317,37 +308,53 @@ impl Making {
         let (channel, init_end) = channel::pair().explain(|| "cannot make a socket pair")?;
         let network = net_devices::joined_network(&plan, &join)?;
         let joiner = cgroup.joiner()?;
+        // On v1 device rules go in one by one, first of all the one that denies everything: init must not make its
+        // devices meanwhile. On v2 a program is attached whole, beside init's work.
+        let limits_first = !joiner.is_empty();
+        if limits_first {
+            cgroup.apply_limits()?;
+        }
         let own_cgroup_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP.bits() as u64);
         let inputs = Inputs {
-            channel: init_end,
+            last: Last {
+                channel: init_end,
+                exec_fifo,
+                started: Cell::new(false),
+                preserve_fds: options.preserve_fds.clone(),
+                log_fd: options.log_fd,
+                in_user_namespace: host.in_user_namespace,
+                hook_state: hook_state(&self.state),
+            },
             joiner: (!joiner.is_empty()).then_some(joiner),
             join,
             id_mapped: id_mapped::trees(&plan)?,
             cgroups: cgroup_view(&host.cgroups, &record, own_cgroup_namespace),
-            exec_fifo,
-            started: Cell::new(false),
-            console_socket: terminal.socket,
-            keyring: keyring_of(options)?,
+            procfs: super::host::open_procfs()?,
+            console_socket: terminal.socket.take(),
+            keyring: (!options.no_new_keyring)
+                .then(|| super::keyring_of(&options.id))
+                .transpose()?,
             no_pivot: options.no_pivot,
-            preserve_fds: options.preserve_fds.clone(),
-            log_fd: options.log_fd,
-            in_user_namespace: host.in_user_namespace,
-            hook_state: hook_state(&self.state),
         };
         crate::step("5", "clone3");
-        let mut init = spawn(&plan, inputs, cgroup.unified_dir(), &channel).map_err(Error::Start)?;
+        let mut init = spawn(
+            &plan,
+            inputs,
+            &Birth::of_init(&plan.namespaces, cgroup.unified_dir()),
+            &channel,
+        )
+        .map_err(Error::Start)?;
         crate::step("6", "serve");
-        cgroup.apply_limits()?;
+        if !limits_first {
+            cgroup.apply_limits()?;
+        }
         if let Some(resctrl) = &mut self.resctrl {
             resctrl.apply(init.pid()).map_err(Error::Start)?;
             self.state.resctrl = resctrl.made().to_vec();
         }
         self.net_devices = net_devices::move_in(&plan, network, &init).map_err(Error::Start)?;
         self.serve(&plan, &host, &mut init, &channel)?;
-        let terminal = match &terminal.receiver {
-            Some(receiver) => Some(super::terminal::receive(receiver).explain(|| "cannot receive the terminal")?),
-            None => None,
-        };
+        let terminal = terminal.master()?;
         crate::step("7", "commit");
         self.identify(&init)?;
         self.state.phase = Phase::Created;
@@ -360,7 +367,7 @@ impl Making {
         self.reservation.save(&self.state, durability)?;
         crate::step("8", "pid file");
         if let Some(path) = &options.pid_file {
-            write_pid_file(path, init.pid().as_raw_nonzero().get())?;
+            pid_file::write(path, init.pid().as_raw_nonzero().get())?;
         }
         cgroup.commit();
         Ok((init, channel, terminal, plan.hooks.poststart))
@@ -371,12 +378,6 @@ impl Making {
         let gone = |_| Error::Start(Failure::new("init is gone"));
         if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
             id_maps::write(plan, host, init.pid()).map_err(Error::Start)?;
-            // Inside the namespace nobody may raise a hard limit.
-            for (resource, soft, hard) in plan.process.iter().flat_map(|process| &process.rlimits) {
-                nucleus_sys::process::set_rlimit(Some(init.pid()), *resource, *soft, *hard)
-                    .explain(|| format!("process.rlimits: cannot set resource {resource} to {soft}:{hard}"))
-                    .map_err(Error::Start)?;
-            }
             if let Some(process) = &plan.process {
                 scheduling::schedule(process, Some(init.pid())).map_err(Error::Start)?;
             }
@@ -384,7 +385,7 @@ impl Making {
         }
         loop {
             match channel.receive().explain(|| "cannot hear init")? {
-                Some(ToHost::Ready) => return Ok(()),
+                Some(ToHost::Ready) => return set_rlimits(plan, init.pid()).map_err(Error::Start),
                 Some(ToHost::Listener(number)) => {
                     self.hand_over_listener(plan, init, number).map_err(Error::Start)?;
                     channel.go().map_err(gone)?;
@@ -471,51 +472,8 @@ fn record_of(record: &nucleus_cgroup::Record) -> CgroupRecord {
     }
 }
 
-fn keyring_of(options: &Options) -> Result<Option<std::ffi::CString>> {
-    if options.no_new_keyring {
-        return Ok(None);
-    }
-    let name = std::ffi::CString::new(format!("_ses.{}", options.id));
-    Ok(Some(name.map_err(|_| Failure::new("container id: holds a NUL byte"))?))
-}
-
 fn write_time_offsets(plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {
     let path = format!("/proc/{}/timens_offsets", init.pid().as_raw_nonzero());
     let offsets = plan.time_offsets.as_deref().unwrap_or_default();
     std::fs::write(&path, offsets).explain(|| format!("linux.timeOffsets: cannot write {path}"))
-}
-
-/// The pid in decimal without a newline; never seen half written.
-fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let failed = |error: std::io::Error| Error::File {
-        path: path.to_owned(),
-        reason: ErrnoText::from(&error),
-    };
-    let Some(name) = path.file_name() else {
-        return Err(Failure::new(format!("--pid-file {}: not the path of a file", path.display())).into());
-    };
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{pid}"));
-    let temporary = path.with_file_name(temporary);
-    let written = std::fs::write(&temporary, pid.to_string()).and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&temporary);
-        failed(error)
-    })
-}
-
-impl Inputs {
-    /// In a fresh copy of the runtime: closes every descriptor that init does not need, above all the lock of the
-    /// container, which would otherwise be held for as long as init waits.
-    pub fn close_all_others(&self) {
-        let mut keep = vec![self.channel.as_fd()];
-        keep.extend(self.joiner.iter().flat_map(nucleus_cgroup::Joiner::fds));
-        keep.extend(self.join.iter().map(|(_, fd, _)| fd.as_fd()));
-        keep.extend(self.id_mapped.iter().map(|(_, fd)| fd.as_fd()));
-        keep.extend(self.exec_fifo.iter().map(AsFd::as_fd));
-        keep.extend(self.console_socket.iter().map(AsFd::as_fd));
-        let numbers: Vec<i32> = self.preserve_fds.iter().copied().chain(self.log_fd).collect();
-        nucleus_sys::process::close_all_but(&keep, &numbers);
-    }
 }

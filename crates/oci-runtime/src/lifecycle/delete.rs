@@ -38,7 +38,10 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool, warn: Warn<'_>) -> R
         // `create` was killed before it wrote its first state, or the file is damaged: no object is known to exist.
         Err(Error::Core(error)) if force && error.is_broken_state() => {
             store.get(id)?.remove(Durability::Lasting)?;
-            warn(&format!("removed a container without a readable state: {error}"));
+            warn(&format!(
+                "removed a container without a readable state; processes and control groups of it, if any, are not known: \
+                 {error}"
+            ));
             return Ok(());
         }
         Err(error) => return Err(error),
@@ -50,10 +53,16 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool, warn: Warn<'_>) -> R
     })?;
     crate::step("1", "kill");
     kill_everything(&container)?;
-    let state = remove(container, Durability::Lasting)?;
+    let state = remove(container, Durability::Lasting, warn)?;
     drop(lock);
     run_poststop(&state, warn);
     Ok(())
+}
+
+/// False for a creation that was cut off before it knew its init: it may not have come to make, or to check, its control
+/// groups, so that what lives in them need not be ours. An init that was cloned by then dies with its runtime.
+fn knows_its_processes(state: &ContainerState) -> bool {
+    state.phase != Phase::Creating || state.init.is_some()
 }
 
 /// Kills init and every process of the container's control groups, and waits until init is gone.
@@ -65,9 +74,7 @@ pub fn kill_everything(container: &Container) -> Result<()> {
         // It may have ended meanwhile.
         let _ = init.send_signal(SIGKILL);
     }
-    // A creation that was cut off before it knew its init may not have come to make, or to check, these groups: what
-    // lives in them need not be ours. An init that was cloned by then dies with its runtime.
-    if container.state.phase != Phase::Creating || container.state.init.is_some() {
+    if knows_its_processes(&container.state) {
         cgroup_of(&container.state.cgroup).kill_all(SIGKILL)?;
     }
     match &container.seen.init {
@@ -84,15 +91,25 @@ pub fn kill_everything(container: &Container) -> Result<()> {
 ///
 /// # Errors
 /// What could not be removed; the state file is still there then.
-pub fn remove(container: Container, durability: Durability) -> Result<ContainerState> {
+pub fn remove(container: Container, durability: Durability, warn: Warn<'_>) -> Result<ContainerState> {
     let Container { dir, state, .. } = container;
-    clear(&dir, &state, durability)?;
+    clear(&dir, &state, durability, warn)?;
     Ok(state)
 }
 
-fn clear(dir: &ContainerDir, state: &ContainerState, durability: Durability) -> Result<()> {
+fn clear(dir: &ContainerDir, state: &ContainerState, durability: Durability, warn: Warn<'_>) -> Result<()> {
     crate::step("2", "remove control groups");
-    cgroup_of(&state.cgroup).remove()?;
+    match knows_its_processes(state) {
+        true => cgroup_of(&state.cgroup).remove()?,
+        false => {
+            for path in cgroup_of(&state.cgroup).remove_unused()? {
+                warn(&format!(
+                    "left {}: what lives there is not known to be the container's",
+                    path.display()
+                ));
+            }
+        }
+    }
     super::resctrl::remove(&state.resctrl)?;
     crate::step("3", "remove the directory");
     dir.remove(durability)?;

@@ -1,9 +1,9 @@
-//! `run`: create, let go, and with a foreground container stay until it ends.
+//! `run`: create, let go, and with a foreground container stay until it ends; `exec` waits here, too.
 //!
 //! Signals are blocked before the container exists, so that none is lost, not even the SIGCHLD of a program that ends
 //! at once; they are then read from a descriptor beside the terminal's.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -40,10 +40,11 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
     let Some(signals) = signals else {
         return Ok(0);
     };
-    let code = wait(&made, signals)?;
-    if run.keep {
-        return Ok(code);
+    let outcome = wait(&made.init, made.terminal.as_ref(), &signals);
+    if run.keep && outcome.is_ok() {
+        return outcome;
     }
+    // Whatever kept us from waiting: a container in the foreground does not outlive its runtime.
     let Made { dir, state, .. } = made;
     let lock = dir.lock()?;
     let container = Container {
@@ -52,10 +53,10 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
         state,
     };
     delete::kill_everything(&container)?;
-    let state = delete::remove(container, Durability::Passing)?;
+    let state = delete::remove(container, Durability::Passing, warn)?;
     drop(lock);
     delete::run_poststop(&state, warn);
-    Ok(code)
+    outcome
 }
 
 /// Waits until init has executed the program, and runs the poststart hooks.
@@ -75,16 +76,20 @@ fn started(store: &Store, made: &Made, warn: Warn<'_>) -> Result<()> {
     };
     outcome.inspect_err(|_| {
         // Nothing of a container that could not be started stays behind.
-        let cleared = delete::kill_everything(&container).and_then(|()| delete::remove(container, Durability::Passing));
+        let cleared =
+            delete::kill_everything(&container).and_then(|()| delete::remove(container, Durability::Passing, warn));
         if let Ok(state) = cleared {
             delete::run_poststop(&state, warn);
         }
     })
 }
 
-fn block_signals() -> Result<SignalFd> {
+/// Blocks all signals but those that say that this very program went wrong: from here on they are read.
+///
+/// # Errors
+/// As signalfd(2).
+pub fn block_signals() -> Result<SignalFd> {
     let mut signals = SigSet::all();
-    // Signals that say that this very program went wrong must still end it.
     for fault in [
         Signal::SIGSEGV,
         Signal::SIGBUS,
@@ -99,8 +104,13 @@ fn block_signals() -> Result<SignalFd> {
     Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).explain(|| "signalfd")?)
 }
 
-fn wait(made: &Made, signals: SignalFd) -> Result<i32> {
-    let mut relay = match &made.terminal {
+/// Forwards signals and the terminal until `process`, a child, ends; its exit code (128 + signal for one that was
+/// killed).
+///
+/// # Errors
+/// When the terminal or the signals cannot be read.
+pub fn wait(process: &Process, terminal: Option<&OwnedFd>, signals: &SignalFd) -> Result<i32> {
+    let mut relay = match terminal {
         Some(master) => Some(Relay::start(master)?),
         None => None,
     };
@@ -117,7 +127,7 @@ fn wait(made: &Made, signals: SignalFd) -> Result<i32> {
             relay.pump(&ready[1..])?;
         }
         if ready[0]
-            && let Some(code) = take_signals(&signals, &made.init, relay.as_ref())?
+            && let Some(code) = take_signals(signals, process, relay.as_ref())?
         {
             break code;
         }

@@ -1,6 +1,9 @@
 //! Facts about the caller and the host that `create` and `run` need: probed once, passed down, never global.
 
+use std::os::fd::OwnedFd;
+
 use nucleus_cgroup::Layout;
+use rustix::fs::{Mode, OFlags};
 
 use crate::init::failure::{Explain, Failure};
 use crate::rootfs::cgroup_mount::View;
@@ -14,27 +17,27 @@ pub struct Host {
     pub egid: u32,
     /// The caller runs in a user namespace of its own.
     pub in_user_namespace: bool,
+    /// The caller lacks the rights of the host's root, or says so with `--rootless`.
+    pub rootless: bool,
     /// The control group hierarchies.
     pub cgroups: Layout,
 }
 
 impl Host {
-    /// Looks at the host.
+    /// Looks at the host. `rootless` overrides what is found.
     ///
     /// # Errors
     /// Named by the file that cannot be read.
-    pub fn probe() -> Result<Self, Failure> {
+    pub fn probe(rootless: Option<bool>) -> Result<Self, Failure> {
+        let euid = rustix::process::geteuid().as_raw();
+        let in_user_namespace = in_user_namespace();
         Ok(Self {
-            euid: rustix::process::geteuid().as_raw(),
+            euid,
             egid: rustix::process::getegid().as_raw(),
-            in_user_namespace: in_user_namespace(),
+            in_user_namespace,
+            rootless: rootless.unwrap_or(euid != 0 || in_user_namespace),
             cgroups: Layout::probe().map_err(|error| Failure::new(error.to_string()))?,
         })
-    }
-
-    /// True when the caller lacks the rights of the host's root.
-    pub fn is_rootless(&self) -> bool {
-        self.euid != 0 || self.in_user_namespace
     }
 
     /// The highest capability number that the kernel knows (`/proc/sys/kernel/cap_last_cap`).
@@ -115,4 +118,21 @@ pub fn cgroup_view(layout: &Layout, record: &nucleus_cgroup::Record, own_namespa
             }
         }
     }
+}
+
+/// Opens /proc, and proves that it is procfs and its root.
+///
+/// # Errors
+/// When something else is mounted there.
+pub fn open_procfs() -> Result<OwnedFd, Failure> {
+    const PROC_MAGIC: u64 = 0x9fa0;
+    const PROC_ROOT: u64 = 1;
+    let what = || "cannot open /proc";
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let procfs = rustix::fs::open("/proc", flags, Mode::empty()).explain(what)?;
+    let magic = rustix::fs::fstatfs(&procfs).explain(what)?.f_type as u64;
+    if magic != PROC_MAGIC || rustix::fs::fstat(&procfs).explain(what)?.st_ino != PROC_ROOT {
+        return Err(Failure::new("/proc is not the procfs filesystem"));
+    }
+    Ok(procfs)
 }

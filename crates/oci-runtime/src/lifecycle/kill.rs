@@ -26,7 +26,14 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, all: bool) -> Result<(
     }
     container.check(Operation::Kill)?;
     match &container.seen.init {
-        Some(init) => Ok(init.send_signal(signal)?),
+        Some(init) => {
+            init.send_signal(signal)?;
+            // A process in v1's freezer does not even die before it is thawed.
+            if signal == nix::libc::SIGKILL && container.seen.status == Status::Paused {
+                cgroup_of(&container.state.cgroup).thaw()?;
+            }
+            Ok(())
+        }
         // Being created still: there is no init to signal yet.
         None => Ok(Status::Stopped.check(Operation::Kill).map(drop)?),
     }

@@ -1,4 +1,4 @@
-//! The verbs on the host side: create, start, run, kill, delete, and what they share.
+//! The verbs on the host side, from create to delete, and what they share.
 //!
 //! Called by `cli` only. The rule: whatever makes a kernel object owns its removal. A verb that fails leaves the host
 //! as it was; a runtime that is killed leaves a state from which `delete --force` removes everything.
@@ -7,26 +7,42 @@ pub mod check;
 pub mod create;
 pub mod delete;
 pub mod error;
+pub mod events;
+pub mod exec;
 pub mod foreground;
+pub mod freeze;
 mod host;
 mod id_mapped;
 mod id_maps;
 pub mod kill;
 mod listener;
 mod net_devices;
+mod pid_file;
+pub mod ps;
 mod resctrl;
 mod spawn;
 pub mod start;
 mod terminal;
+pub mod update;
 
-use nucleus_core::{CgroupRecord, ContainerDir, ContainerId, ContainerState, Observation, Operation, Store};
+use std::ffi::CString;
+
+use nix::sched::CloneFlags;
+use nucleus_core::{CgroupRecord, ContainerDir, ContainerId, ContainerState, Driver, Observation, Operation, Store};
+use rustix::process::Pid;
 
 use crate::hooks;
+use crate::init::failure::{Explain, Failure};
+use crate::init::scheduling;
+use crate::plan::Plan;
 pub use error::{Error, Result};
 pub use host::in_user_namespace;
 
 /// Where a verb tells what a person should know though it is no error.
 pub type Warn<'a> = &'a dyn Fn(&str);
+
+/// The compiled system call filter, beside the state: `exec` needs it and the bundle may be gone.
+const SECCOMP_FILE: &str = "seccomp.bpf";
 
 /// A container that exists, as it is now.
 #[derive(Debug)]
@@ -64,6 +80,9 @@ impl Container {
     /// # Errors
     /// The refusal, in runc's words.
     pub fn check(&self, operation: Operation) -> Result<()> {
+        if self.state.driver != Driver::Native {
+            return Err(Failure::new("this container was made by a newer version, which must be used for it").into());
+        }
         self.seen.status.check(operation)?;
         Ok(())
     }
@@ -88,5 +107,28 @@ fn hook_state(state: &ContainerState) -> hooks::State {
         id: state.id.to_string(),
         bundle: state.bundle.clone(),
         annotations: state.annotations.clone(),
+    }
+}
+
+/// The name of the session keyring of a container's processes.
+fn keyring_of(id: &ContainerId) -> Result<CString> {
+    CString::new(format!("_ses.{id}")).map_err(|_| Failure::new("container id: holds a NUL byte").into())
+}
+
+/// Sets the limits of a process in a user namespace of its own, where it may not raise a hard limit itself.
+fn set_rlimits(plan: &Plan, pid: Pid) -> std::result::Result<(), Failure> {
+    if !plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64) {
+        return Ok(());
+    }
+    for (resource, soft, hard) in plan.process.iter().flat_map(|process| &process.rlimits) {
+        nucleus_sys::process::set_rlimit(Some(pid), *resource, *soft, *hard)
+            .explain(|| format!("process.rlimits: cannot set resource {resource} to {soft}:{hard}"))?;
+    }
+    match &plan.process {
+        // In a namespace of its own it was scheduled when the ids were mapped, while it still was its caller's.
+        Some(process) if !plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) => {
+            scheduling::schedule(process, Some(pid))
+        }
+        _ => Ok(()),
     }
 }

@@ -1,26 +1,75 @@
-//! From a plan to a living init: one clone3 where the kernel allows it, a middle process where it does not.
+//! From a plan to a living process: one clone3 where the kernel allows it, a middle process where it does not.
 //!
 //! Joining a PID namespace concerns only children, joining a user namespace takes the rights over the others away, and
-//! a new user namespace has none over namespaces that are older. In these cases a middle process joins, makes init as
-//! a sibling (CLONE_PARENT) and ends; init is the runtime's child either way. All else is one clone.
+//! a new user namespace has none over namespaces that are older. In these cases a middle process joins, makes the
+//! other as a sibling (CLONE_PARENT) and ends; what is made is the runtime's child either way. All else is one clone.
+//! Called by `create` for init and by `exec` for a further process, each with its own [`Newborn`].
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use nucleus_sys::process::{Clone, Forked, clone3};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::channel::{HostEnd, ToHost};
 use crate::init::failure::{Explain, Failure};
-use crate::init::{self, Inputs, TIME_NAMESPACE};
-use crate::plan::Plan;
+use crate::init::{Newborn, TIME_NAMESPACE};
+use crate::plan::{Namespaces, Plan};
 
 const NEW_USER: u64 = CloneFlags::CLONE_NEWUSER.bits() as u64;
 const NEW_PID: u64 = CloneFlags::CLONE_NEWPID.bits() as u64;
 /// Made by init itself: a cgroup namespace once it is in its group, a time namespace once its offsets are set.
 const LATER: u64 = CloneFlags::CLONE_NEWCGROUP.bits() as u64 | TIME_NAMESPACE;
 
-/// The container's first process while it is ours: killed and reaped when dropped.
+/// How a process is to be born.
+#[derive(Debug)]
+pub struct Birth<'a> {
+    /// Namespaces that clone3 makes.
+    flags: u64,
+    /// Through a middle process.
+    middle: bool,
+    /// The v2 control group that it is born into.
+    cgroup: Option<BorrowedFd<'a>>,
+    /// The v2 control group to take when that one refuses processes.
+    pub otherwise: Option<BorrowedFd<'a>>,
+}
+
+impl<'a> Birth<'a> {
+    /// As a container's init.
+    pub fn of_init(namespaces: &Namespaces, cgroup: Option<BorrowedFd<'a>>) -> Self {
+        let joins = |bit: u64| namespaces.join.iter().any(|(join, _)| *join == bit);
+        Self {
+            flags: namespaces.new & !LATER,
+            middle: joins(NEW_USER) || joins(NEW_PID) || (namespaces.creates(NEW_USER) && !namespaces.join.is_empty()),
+            cgroup,
+            otherwise: None,
+        }
+    }
+
+    /// As a further process, which joins these namespaces (`CLONE_NEW*` bits) all at once.
+    pub fn of_guest(joins: u64, cgroup: Option<BorrowedFd<'a>>) -> Self {
+        Self {
+            flags: 0,
+            middle: joins & NEW_PID != 0,
+            cgroup,
+            otherwise: None,
+        }
+    }
+
+    fn clone(&self) -> Result<Forked, Errno> {
+        let into = |cgroup| {
+            let flags = if self.middle { 0 } else { self.flags };
+            clone3(&Clone { flags, cgroup })
+        };
+        match into(self.cgroup) {
+            Err(Errno::BUSY) if self.otherwise.is_some() => into(self.otherwise),
+            other => other,
+        }
+    }
+}
+
+/// A process of the container while it is ours: killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Init {
     pid: Pid,
@@ -72,51 +121,32 @@ impl Drop for Init {
     }
 }
 
-/// Clones init, into `cgroup` where that is a v2 directory. Returns in the runtime only.
+/// Makes the process. Returns in the runtime only.
 ///
 /// # Errors
 /// As clone3(2), or what the middle process reports.
-pub fn spawn(plan: &Plan, inputs: Inputs, cgroup: Option<BorrowedFd<'_>>, channel: &HostEnd) -> Result<Init, Failure> {
-    if needs_middle(plan) {
-        return through_middle(plan, inputs, cgroup, channel);
-    }
-    let what = Clone {
-        flags: plan.namespaces.new & !LATER,
-        cgroup,
-    };
-    match clone3(&what).explain(|| "linux.namespaces: clone3")? {
+pub fn spawn(plan: &Plan, newborn: impl Newborn, birth: &Birth<'_>, channel: &HostEnd) -> Result<Init, Failure> {
+    let born = match birth.clone().explain(|| "linux.namespaces: clone3")? {
         Forked::Child => {
-            inputs.close_all_others();
-            std::process::exit(init::run(plan, inputs))
-        }
-        Forked::Parent(pid, pidfd) => Ok(Init {
-            pid,
-            pidfd: Some(pidfd),
-        }),
-    }
-}
-
-fn needs_middle(plan: &Plan) -> bool {
-    let joins = |bit: u64| plan.namespaces.join.iter().any(|(join, _)| *join == bit);
-    joins(NEW_USER) || joins(NEW_PID) || (plan.namespaces.creates(NEW_USER) && !plan.namespaces.join.is_empty())
-}
-
-fn through_middle(
-    plan: &Plan,
-    inputs: Inputs,
-    cgroup: Option<BorrowedFd<'_>>,
-    channel: &HostEnd,
-) -> Result<Init, Failure> {
-    let middle = match clone3(&Clone { flags: 0, cgroup }).explain(|| "clone3")? {
-        Forked::Child => {
-            inputs.close_all_others();
-            std::process::exit(be_middle(plan, inputs))
+            newborn.close_all_others();
+            std::process::exit(match birth.middle {
+                true => be_middle(plan, newborn, birth.flags),
+                false => newborn.run(plan),
+            })
         }
         Forked::Parent(pid, pidfd) => Init {
             pid,
             pidfd: Some(pidfd),
         },
     };
+    match birth.middle {
+        true => sibling_of(born, channel),
+        false => Ok(born),
+    }
+}
+
+/// The process that the middle one has made.
+fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Init, Failure> {
     let told = channel.receive().explain(|| "cannot hear the middle process")?;
     let pid = match told {
         Some(ToHost::InitPid(pid)) => Pid::from_raw(pid),
@@ -124,28 +154,31 @@ fn through_middle(
         _ => None,
     };
     let pid = pid.ok_or_else(|| Failure::new("the process that joins namespaces ended without a word"))?;
-    // Init is our child and nobody else reaps it, so the pid is still its own.
+    // It is our child and nobody else reaps it, so the pid is still its own.
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).explain(|| "pidfd_open")?;
     drop(middle);
+    // The sibling shares the middle's end of the channel: its first word must not come before the middle's.
+    channel.go().explain(|| "init is gone")?;
     Ok(Init {
         pid,
         pidfd: Some(pidfd),
     })
 }
 
-fn be_middle(plan: &Plan, mut inputs: Inputs) -> i32 {
-    let made = init::enter_as_middle(plan, &mut inputs).and_then(|()| {
-        let flags = plan.namespaces.new & !LATER | CloneFlags::CLONE_PARENT.bits() as u64;
+fn be_middle(plan: &Plan, mut newborn: impl Newborn, flags: u64) -> i32 {
+    let made = newborn.enter_as_middle(plan).and_then(|()| {
+        let flags = flags | CloneFlags::CLONE_PARENT.bits() as u64;
         clone3(&Clone { flags, cgroup: None }).explain(|| "linux.namespaces: clone3")
     });
     match made {
-        Ok(Forked::Child) => init::run(plan, inputs),
+        Ok(Forked::Child) if newborn.channel().await_go() => newborn.run(plan),
+        Ok(Forked::Child) => 255,
         Ok(Forked::Parent(pid, _)) => {
-            inputs.channel.tell(&ToHost::InitPid(pid.as_raw_nonzero().get()));
+            newborn.channel().tell(&ToHost::InitPid(pid.as_raw_nonzero().get()));
             0
         }
         Err(failure) => {
-            inputs.channel.tell(&ToHost::Failed(failure.to_string()));
+            newborn.channel().tell(&ToHost::Failed(failure.to_string()));
             255
         }
     }

@@ -70,7 +70,8 @@ fn await_execution(watch: &OwnedFd) -> Result<()> {
 /// # Errors
 /// The failing hook's.
 pub fn run_poststart(container: &Container, hooks: &[Hook]) -> Result<()> {
-    let Some(init) = container.seen.init.as_ref().filter(|_| !hooks.is_empty()) else {
+    // By the record: a program may have done its work and ended by now.
+    let Some(init) = container.state.init.as_ref().filter(|_| !hooks.is_empty()) else {
         return Ok(());
     };
     let state = hook_state(&container.state).json(Status::Running.as_str(), init.pid());

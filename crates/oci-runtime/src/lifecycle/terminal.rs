@@ -6,6 +6,8 @@
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -14,11 +16,60 @@ use rustix::termios::{OptionalActions, Termios};
 
 use crate::init::failure::{Explain, Failure};
 
+/// Who gets the terminal.
+#[derive(Debug, Default)]
+pub struct Terminal {
+    /// Init's end: it sends the master end here.
+    pub socket: Option<OwnedFd>,
+    /// Our end, for a terminal in the foreground.
+    receiver: Option<OwnedFd>,
+}
+
+impl Terminal {
+    /// Connects to the console socket, or makes a pair of our own for a terminal in the foreground.
+    ///
+    /// # Errors
+    /// As connect(2) and socketpair(2).
+    pub fn ask(wanted: bool, console_socket: Option<&Path>) -> Result<Self, Failure> {
+        if !wanted {
+            return Ok(Self::default());
+        }
+        match console_socket {
+            Some(path) => {
+                let stream = UnixStream::connect(path).explain(|| format!("--console-socket {}", path.display()))?;
+                Ok(Self {
+                    socket: Some(stream.into()),
+                    receiver: None,
+                })
+            }
+            None => {
+                let (ours, theirs) = UnixStream::pair().explain(|| "cannot make a socket pair for the terminal")?;
+                Ok(Self {
+                    socket: Some(theirs.into()),
+                    receiver: Some(ours.into()),
+                })
+            }
+        }
+    }
+
+    /// The master end that was sent, if we asked for it.
+    ///
+    /// # Errors
+    /// As recvmsg(2).
+    pub fn master(&self) -> Result<Option<OwnedFd>, Failure> {
+        let receiver = self.receiver.as_ref();
+        receiver
+            .map(receive)
+            .transpose()
+            .explain(|| "cannot receive the terminal")
+    }
+}
+
 /// Receives the master end that init sends.
 ///
 /// # Errors
 /// `EPROTO` when the message holds no descriptor.
-pub fn receive(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+fn receive(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut name = [0u8; 64];

@@ -41,11 +41,16 @@ pub(crate) struct Host {
 }
 
 impl Plan {
-    /// Compiles config.json.
+    /// Compiles config.json; `cache` keeps compiled seccomp profiles.
     ///
     /// # Errors
     /// The first field that is wrong, contradicts another, or cannot be carried out.
-    pub(crate) fn compile(spec: &Spec, options: &Options, host: &Host) -> Result<Plan, PlanError> {
+    pub(crate) fn compile(
+        spec: &Spec,
+        options: &Options,
+        host: &Host,
+        cache: &dyn seccomp::Cache,
+    ) -> Result<Plan, PlanError> {
         let mut warnings = Vec::new();
         foreign::check(spec, &mut warnings);
         let linux = spec.linux().as_ref();
@@ -94,7 +99,9 @@ impl Plan {
             time_offsets: namespaces::time_offsets(time_offsets, &namespaces)?,
             sysctl: sysctl::compile(sysctl, &namespaces, hostname.is_some())?,
             domainname: namespaces::uts_name(spec.domainname().as_ref(), "domainname", &namespaces)?,
-            seccomp: profile.map(seccomp::compile).transpose()?,
+            seccomp: profile
+                .map(|profile| seccomp::compile_cached(profile, cache))
+                .transpose()?,
             net_devices: net_devices::compile(linux.and_then(|l| l.net_devices().as_ref()), &namespaces)?,
             intel_rdt: intel_rdt.map(intel_rdt::compile).transpose()?,
             personality: personality.map(scheduling::personality).transpose()?,

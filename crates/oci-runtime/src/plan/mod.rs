@@ -8,6 +8,7 @@ mod capabilities;
 mod compile;
 mod devices;
 mod error;
+pub(crate) mod exec;
 mod foreign;
 mod hooks;
 mod id_maps;

@@ -5,7 +5,7 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -25,6 +25,25 @@ const DEVPTS_MAGIC: u64 = 0x1cd1;
 /// # Errors
 /// Named by `process.terminal`.
 pub fn set_up(root: &Root, socket: &OwnedFd, size: Option<(u16, u16)>, uid: u32) -> Result<OwnedFd, Failure> {
+    let (multiplexer, terminal) = open(root, size, uid)?;
+    mount_console(root, &terminal)?;
+    hand_over(socket, &multiplexer)?;
+    Ok(terminal)
+}
+
+/// As [`set_up`], for a further process: /dev/console is init's and stays so.
+///
+/// # Errors
+/// Named by `process.terminal`.
+pub fn set_up_for_guest(socket: &OwnedFd, size: Option<(u16, u16)>, uid: u32) -> Result<OwnedFd, Failure> {
+    let root = Root::open(Path::new("/")).explain(|| "cannot open the container's root")?;
+    let (multiplexer, terminal) = open(&root, size, uid)?;
+    hand_over(socket, &multiplexer)?;
+    Ok(terminal)
+}
+
+/// Both ends of a new pty: the master, then the terminal.
+fn open(root: &Root, size: Option<(u16, u16)>, uid: u32) -> Result<(OwnedFd, OwnedFd), Failure> {
     let what = || "process.terminal: cannot open a pty in the container's /dev/pts";
     let multiplexer = root
         .resolve(Path::new("/dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)
@@ -54,9 +73,11 @@ pub fn set_up(root: &Root, socket: &OwnedFd, size: Option<(u16, u16)>, uid: u32)
         rustix::fs::fchown(&terminal, Some(uid), None)
             .explain(|| "process.terminal: cannot give the pty to the user")?;
     }
-    mount_console(root, &terminal)?;
-    send(socket, &multiplexer).explain(|| "cannot send the terminal to the console socket")?;
-    Ok(terminal)
+    Ok((multiplexer, terminal))
+}
+
+fn hand_over(socket: &OwnedFd, multiplexer: &OwnedFd) -> Result<(), Failure> {
+    send(socket, b"/dev/ptmx", multiplexer.as_fd()).explain(|| "cannot send the terminal to the console socket")
 }
 
 fn mount_console(root: &Root, terminal: &OwnedFd) -> Result<(), Failure> {
@@ -70,12 +91,15 @@ fn mount_console(root: &Root, terminal: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// One message with one descriptor, as conmon and containerd expect.
-fn send(socket: &OwnedFd, multiplexer: &OwnedFd) -> rustix::io::Result<()> {
-    let fds = [multiplexer.as_fd()];
+///
+/// # Errors
+/// As sendmsg(2).
+pub fn send(socket: impl AsFd, name: &[u8], fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let fds = [fd];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    rustix::net::sendmsg(socket, &[IoSlice::new(b"/dev/ptmx")], &mut control, SendFlags::NOSIGNAL).map(drop)
+    rustix::net::sendmsg(socket, &[IoSlice::new(name)], &mut control, SendFlags::NOSIGNAL).map(drop)
 }
 
 /// Makes `terminal` the controlling terminal and standard input, output and error of this process.

@@ -48,7 +48,7 @@ pub fn make_all(root: &Root, devices: &[Device], bind: bool) -> Result<(), Failu
     for (target, name) in LINKS {
         link(&dev, target, name).explain(|| format!("cannot make the link /dev/{name}"))?;
     }
-    if rustix::fs::access("/proc/kcore", rustix::fs::Access::EXISTS).is_ok() {
+    if rustix::fs::access("kcore", rustix::fs::Access::EXISTS).is_ok() {
         link(&dev, "/proc/kcore", "core").explain(|| "cannot make the link /dev/core")?;
     }
     Ok(())
@@ -68,14 +68,15 @@ fn link(dev: &OwnedFd, target: &str, name: &str) -> Result<(), Errno> {
 
 fn make(dir: &OwnedFd, name: &OsStr, device: &Device, bind: bool) -> Result<(), Errno> {
     if bind {
-        return bind_from_host(dir, name, &device.path);
+        return bind_from_host(dir, name, device);
     }
     let kind = FileType::from_raw_mode(device.mode);
     let rdev = rustix::fs::makedev(device.rdev.0, device.rdev.1);
     match rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(device.mode & 0o7777), rdev) {
         Ok(()) => {}
-        Err(Errno::EXIST) => return check_existing(dir, name, kind, rdev),
-        Err(Errno::PERM) => return bind_from_host(dir, name, &device.path),
+        Err(Errno::EXIST) => return check_existing(dir, name, device),
+        // The host's node has the owner that nearly every device has; another one could not be given to it.
+        Err(Errno::PERM) if (device.uid, device.gid) == (0, 0) => return bind_from_host(dir, name, device),
         Err(error) => return Err(error),
     }
     if device.uid == 0 && device.gid == 0 {
@@ -89,14 +90,20 @@ fn make(dir: &OwnedFd, name: &OsStr, device: &Device, bind: bool) -> Result<(), 
 }
 
 /// A node that is already there will do if it is the very device that was asked for.
-fn check_existing(dir: &OwnedFd, name: &OsStr, kind: FileType, rdev: u64) -> Result<(), Errno> {
-    let found = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+fn check_existing(dir: &OwnedFd, name: &OsStr, device: &Device) -> Result<(), Errno> {
+    check_same(&rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?, device)
+}
+
+fn check_same(found: &rustix::fs::Stat, device: &Device) -> Result<(), Errno> {
+    let kind = FileType::from_raw_mode(device.mode);
+    let rdev = rustix::fs::makedev(device.rdev.0, device.rdev.1);
     let same = FileType::from_raw_mode(found.st_mode) == kind && (kind == FileType::Fifo || found.st_rdev == rdev);
     if same { Ok(()) } else { Err(Errno::EXIST) }
 }
 
-fn bind_from_host(dir: &OwnedFd, name: &OsStr, host: &Path) -> Result<(), Errno> {
-    let tree = clone_mount_at(host, false)?;
+fn bind_from_host(dir: &OwnedFd, name: &OsStr, device: &Device) -> Result<(), Errno> {
+    let tree = clone_mount_at(&device.path, false)?;
+    check_same(&rustix::fs::fstat(&tree)?, device)?;
     let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
     let target = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?;
     attach(tree, target)

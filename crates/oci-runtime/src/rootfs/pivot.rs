@@ -18,7 +18,9 @@ pub fn prepare(rootfs: &Rootfs) -> Result<Root, Failure> {
     let propagation = initial_propagation(rootfs);
     rustix::mount::mount_change("/", propagation).explain(|| "cannot change the propagation of /")?;
     let path = &rootfs.path;
-    if propagation.contains(MountPropagationFlags::SHARED) {
+    let all = propagation.contains(MountPropagationFlags::REC);
+    if !all || propagation.contains(MountPropagationFlags::SHARED) {
+        // Else no mount is shared any more. A flag for / alone leaves those below as they are.
         unshare_parent(path)
             .explain(|| format!("root.path: cannot make the mount that holds {} private", path.display()))?;
     }

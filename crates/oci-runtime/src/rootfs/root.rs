@@ -144,10 +144,10 @@ pub fn is_dir(fd: impl AsFd) -> Result<bool, Errno> {
     Ok(rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode).is_dir())
 }
 
-/// A path of the host's /proc that leads to an open descriptor, for system calls that know paths only. Valid until
-/// the root is changed.
+/// A path that leads to an open descriptor, for system calls that know paths only. It is relative to the host's
+/// /proc, which init makes its working directory for this: no mount namespace can put another one in its place.
 pub fn proc_path(fd: impl AsFd) -> String {
-    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+    format!("self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
 /// A detached copy of the mount (or part of a mount) that `from` stands on; with `recursive`, of the mounts below too.

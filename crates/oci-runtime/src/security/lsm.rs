@@ -15,9 +15,8 @@ use crate::plan::{Plan, Process};
 /// The profile that means "none".
 const UNCONFINED: &str = "unconfined";
 
-/// `SELINUX_MAGIC` and `PROC_SUPER_MAGIC` of linux/magic.h.
+/// `SELINUX_MAGIC` of linux/magic.h.
 const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
-const PROC_MAGIC: u64 = 0x9fa0;
 
 /// Refuses what the host's kernel cannot apply. Looks at the host only when a label is asked for.
 ///
@@ -52,32 +51,37 @@ pub fn check(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sets what the calling process becomes at its next execve.
+/// True when the program is to get a profile or a label.
+pub fn asked(plan: &Plan) -> bool {
+    let asks = |process: &Process| process.apparmor_profile.is_some() || process.selinux_label.is_some();
+    plan.process.as_ref().is_some_and(asks)
+}
+
+/// Sets what the calling process becomes at its next execve. `procfs` is the root of a procfs that shows it.
 ///
 /// # Errors
 /// Named by field and label: a profile that is not loaded, a label that the policy refuses.
-pub fn set_exec(process: &Process) -> Result<(), Failure> {
+pub fn set_exec(process: &Process, procfs: &OwnedFd) -> Result<(), Failure> {
     if let Some(label) = &process.selinux_label {
-        write_attribute(&["exec"], label)
+        write_attribute(procfs, &["exec"], label)
             .explain(|| format!("process.selinuxLabel: SELinux does not take {label:?}"))?;
     }
     let profile = process.apparmor_profile.as_deref();
     if let Some(profile) = profile.filter(|profile| *profile != UNCONFINED || has_apparmor()) {
-        write_attribute(&["apparmor/exec", "exec"], &format!("exec {profile}"))
+        write_attribute(procfs, &["apparmor/exec", "exec"], &format!("exec {profile}"))
             .explain(|| format!("process.apparmorProfile: AppArmor does not take {profile:?} (is it loaded?)"))?;
     }
     Ok(())
 }
 
-/// Writes to the first of these files of /proc/thread-self/attr that there is.
-fn write_attribute(names: &[&str], value: &str) -> Result<(), Errno> {
-    let proc = proven_proc()?;
+/// Writes to the first of these files of thread-self/attr that there is.
+fn write_attribute(procfs: &OwnedFd, names: &[&str], value: &str) -> Result<(), Errno> {
     let mut error = Errno::NOENT;
     for name in names {
         let path = format!("thread-self/attr/{name}");
         // No crossing of mounts: nothing may lie over the file.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-        match rustix::fs::openat2(&proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match rustix::fs::openat2(procfs, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Ok(file) => {
                 let written = rustix::io::write(&file, value.as_bytes())?;
                 return if written == value.len() { Ok(()) } else { Err(Errno::IO) };
@@ -87,15 +91,6 @@ fn write_attribute(names: &[&str], value: &str) -> Result<(), Errno> {
         }
     }
     Err(error)
-}
-
-fn proven_proc() -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
-    match rustix::fs::fstatfs(&proc)?.f_type as u64 {
-        PROC_MAGIC => Ok(proc),
-        _ => Err(Errno::XDEV),
-    }
 }
 
 fn has_apparmor() -> bool {
@@ -122,11 +117,15 @@ mod tests {
         }
     }
 
+    fn procfs() -> OwnedFd {
+        std::fs::File::open("/proc").unwrap().into()
+    }
+
     #[test]
     fn nothing_asked_nothing_refused() {
         check(&plan(None, None, None)).unwrap();
         check(&plan(Some("unconfined"), None, None)).unwrap();
-        set_exec(&Process::default()).unwrap();
+        set_exec(&Process::default(), &procfs()).unwrap();
     }
 
     #[test]
@@ -153,11 +152,14 @@ mod tests {
     #[test]
     fn attributes_are_found_below_a_genuine_proc() {
         // Neither module runs: the kernel knows the file and takes nothing. With one, nonsense is refused as well.
-        let result = write_attribute(&["no-such-attribute", "exec"], "nonsense");
+        let result = write_attribute(&procfs(), &["no-such-attribute", "exec"], "nonsense");
         assert!(
             !matches!(result, Ok(()) | Err(Errno::NOENT | Errno::XDEV)),
             "{result:?}"
         );
-        assert_eq!(write_attribute(&["no-such-attribute"], "x"), Err(Errno::NOENT));
+        assert_eq!(
+            write_attribute(&procfs(), &["no-such-attribute"], "x"),
+            Err(Errno::NOENT)
+        );
     }
 }

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use serde::Deserialize;
@@ -87,6 +87,47 @@ pub(crate) fn load(bundle: &Path) -> Result<Loaded, LoadError> {
         sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         warnings,
     })
+}
+
+/// Reads the `process` section that `exec` is given: any file, a pipe for one; `-` is standard input.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_process(path: &Path) -> Result<(Process, Vec<String>), LoadError> {
+    let failed = |source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut text = Vec::new();
+    let read = match path.as_os_str() == "-" {
+        true => io::stdin().lock().take(LARGEST + 1).read_to_end(&mut text),
+        false => File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut text)),
+    };
+    if read.map_err(failed)? as u64 > LARGEST {
+        return Err(LoadError::TooLarge { path: path.to_owned() });
+    }
+    parse_process(&text)
+}
+
+/// Parses a `process` section by itself.
+fn parse_process(text: &[u8]) -> Result<(Process, Vec<String>), LoadError> {
+    // As part of a config every error gets the path that it has there. The section is checked to be one document of
+    // its own before it is put between the braces.
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(text) {
+        return Err(LoadError::Invalid {
+            field: "process".to_owned(),
+            message: error.to_string(),
+        });
+    }
+    let config = [br#"{"ociVersion":"1.0.0","process":"#, text, b"}"].concat();
+    let (spec, warnings) = parse(&config)?;
+    match spec.process() {
+        Some(process) => Ok((process.clone(), warnings)),
+        None => Err(LoadError::Invalid {
+            field: "process".to_owned(),
+            message: "must be a JSON object".to_owned(),
+        }),
+    }
 }
 
 fn read(path: PathBuf) -> Result<Vec<u8>, LoadError> {

@@ -62,7 +62,7 @@ pub(crate) fn base_config(args: &[&str], cgroup: &str, mark: &str) -> Value {
                 format!("NUCLEUS_TEST_MARK={mark}"),
             ],
             "cwd": "/",
-            "capabilities": { "bounding": caps, "effective": caps, "permitted": caps, "ambient": caps },
+            "capabilities": { "bounding": caps, "effective": caps, "permitted": caps },
             "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
             "noNewPrivileges": true
         },

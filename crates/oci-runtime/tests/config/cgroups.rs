@@ -28,7 +28,12 @@ fn limited(test: &Test, name: &str, resources: Value, v1: &[(&str, &str)], v2: &
         all.extend(resources.as_object().expect("resources").clone());
     });
     let Some(dir) = controller(&c, name) else { return };
-    c.create().ok().silent();
+    let create = c.create();
+    if create.code() == 1 && create.said().contains("not supported yet") {
+        test.nothing_left();
+        return skip(&format!("not implemented yet, and said so: {resources}"));
+    }
+    create.ok().silent();
     let files = if dir.join("cgroup.controllers").exists() {
         v2
     } else {
@@ -59,12 +64,12 @@ fn memory() {
     // 0 and false mean: as it is.
     let c = test.script("true");
     let Some(dir) = controller(&c, "memory") else { return };
-    let file = if dir.join("../memory.max").exists() {
+    c.create().ok();
+    let file = if dir.join("memory.max").exists() {
         "memory.max"
     } else {
         "memory.limit_in_bytes"
     };
-    c.create().ok();
     let unlimited = fs::read_to_string(dir.join(file)).expect("the limit");
     c.delete().ok();
     c.edit(|config| config["linux"]["resources"]["memory"] = json!({ "limit": 0, "disableOOMKiller": false }));
@@ -303,6 +308,7 @@ fn an_empty_rule_list_allows_no_more_than_the_defaults() {
 fn the_cgroup_mount_shows_the_containers_own() {
     let Some(test) = Test::new() else { return };
     let c = test.script_with("cat /proc/self/mountinfo; ls /sys/fs/cgroup", |config| {
+        own_view(config);
         config["linux"]["resources"]["pids"] = json!({ "limit": 23 });
     });
     if controller(&c, "pids").is_none() {
@@ -334,6 +340,13 @@ fn the_cgroup_mount_shows_the_containers_own() {
     c.run().ok().prints("23");
 }
 
+/// On v2 a container sees its own cgroup only in a cgroup namespace; without one the mount shows the whole host's tree.
+fn own_view(config: &mut Value) {
+    if fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false) {
+        push(config, "/linux/namespaces", json!({ "type": "cgroup" }));
+    }
+}
+
 /// Where a container's program can make a cgroup below its own, if the mount is writable.
 fn inner_cgroup() -> &'static str {
     if fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false) {
@@ -347,6 +360,7 @@ fn inner_cgroup() -> &'static str {
 fn the_cgroup_mount_may_be_writable() {
     let Some(test) = Test::new() else { return };
     let c = test.script_with("", |config| {
+        own_view(config);
         for mount in config["mounts"].as_array_mut().expect("mounts") {
             if mount["type"] == "cgroup" {
                 mount["options"] = json!(["nosuid", "noexec", "nodev", "relatime", "rw"]);
@@ -368,6 +382,7 @@ fn cgroups_that_the_program_has_made_are_removed_with_it() {
     let Some(test) = Test::new() else { return };
     let inside = inner_cgroup();
     let c = test.script_with(&format!("mkdir -p {inside}/deeper; sleep 1000 & exit 0"), |config| {
+        own_view(config);
         for mount in config["mounts"].as_array_mut().expect("mounts") {
             if mount["type"] == "cgroup" {
                 mount["options"] = json!(["nosuid", "noexec", "nodev", "relatime", "rw"]);

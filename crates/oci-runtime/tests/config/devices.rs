@@ -105,6 +105,7 @@ fn devices_are_made_where_dev_is_part_of_the_image() {
     assert!(null.file_type().is_char_device());
     assert_eq!(null.rdev(), fs::metadata("/dev/null").expect("/dev/null").rdev());
     // A second container on the same root filesystem finds them there.
+    // runc differs: from 1.2 on it stumbles over its own links.
     c.run().ok().prints("wrote");
 }
 

@@ -150,8 +150,7 @@ fn a_user_without_ambient_capabilities_has_none() {
 fn inheritable_is_empty_unless_the_config_says_otherwise() {
     let Some(test) = Test::new() else { return };
     let c = test.container_with(&["cat", "/proc/self/status"], |config| {
-        // As engines write it: no inheritable, an ambient set that can have no effect without it.
-        remove(config, "/process/capabilities", "ambient");
+        remove(config, "/process/capabilities", "inheritable");
     });
     let caller = c
         .with_bundle("run", &[])
@@ -165,10 +164,23 @@ fn inheritable_is_empty_unless_the_config_says_otherwise() {
 }
 
 #[test]
+fn ambient_needs_inheritable() {
+    let Some(test) = Test::new() else { return };
+    // As older `runc spec` wrote it. What cannot be granted is not, and the container runs.
+    let c = test.container_with(&["cat", "/proc/self/status"], |config| {
+        config["process"]["capabilities"]["ambient"] = json!(["CAP_KILL"]);
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+    });
+    let [inheritable, permitted, effective, _, ambient] = sets(&c.run().ok().stdout);
+    assert_eq!([inheritable, permitted, effective, ambient], [0; 4]);
+}
+
+#[test]
 fn no_capabilities_at_all() {
     let Some(test) = Test::new() else { return };
     let empty = json!({ "bounding": [], "permitted": [], "effective": [], "inheritable": [], "ambient": [] });
-    for capabilities in [json!(null), json!({}), empty] {
+    // runc differs: from 1.2 on a process without the section keeps all that the runtime has.
+    for capabilities in [json!({}), empty, json!(null)] {
         let c = test.container_with(&["cat", "/proc/self/status"], |config| {
             if capabilities.is_null() {
                 remove(config, "/process", "capabilities");

@@ -43,7 +43,7 @@ fn options_clear_what_the_source_has_set() {
     for option in ["nosuid", "nodev", "noexec", "noatime"] {
         assert!(mount.has(option), "a plain bind keeps {option}: {:?}", mount.options);
     }
-    // runc differs: before 1.2 it clears nothing where no other option asks for a remount.
+    // runc differs: before 1.2 it clears nothing where no other option asks for a remount, and later `atime` nothing.
     let cleared = run_after(&printer(&test, &["bind", "suid", "dev", "exec", "atime"]), setup).ok();
     let mount = mount_at(&cleared.stdout, "/data");
     for option in ["nosuid", "nodev", "noexec", "noatime"] {

@@ -97,7 +97,7 @@ fn field(text: &[u8]) -> Option<String> {
         console_socket: terminal,
         ..options()
     };
-    if let Err(error) = Plan::compile(&spec, &options, &HOST) {
+    if let Err(error) = Plan::compile(&spec, &options, &HOST, &crate::security::seccomp::NoCache) {
         return Some(error.field);
     }
     let linux = spec.linux().as_ref();

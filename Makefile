@@ -1,0 +1,45 @@
+# Every habit of this project by name; `make help` lists them. Called by people and by .ci/run.
+# Rule: a target needs nothing but a fresh Debian 12 as root; what is missing it installs (runtime-tools-tests/deps.sh).
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+TESTS := runtime-tools-tests
+# The target is named because the binary is linked statically (.cargo/config.toml); it is always the host's.
+host = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# (The shell asks, not make: a recipe's lines are expanded before its first one has installed rustc.)
+use_host = export CARGO_TERM_QUIET=true CARGO_BUILD_TARGET=$$(rustc -vV | sed -n 's/^host: //p')
+BINARY = target/$(host)/release/nucleus
+# The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
+RUNTIME ?= $(CURDIR)/$(BINARY)
+
+.PHONY: help build run test test-engines lint install clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
+
+build: ## the release binary, target/TRIPLE/release/nucleus
+	@$(TESTS)/deps.sh build
+	@$(use_host); cargo build --release --locked
+
+run: build ## makes a busybox bundle under .cache/ and runs a container in it
+	@rm -rf .cache/bundle
+	@RUNTIME=$(RUNTIME) $(TESTS)/bundle.sh .cache/bundle
+	@$(RUNTIME) run --bundle .cache/bundle hello-$$$$
+
+test: build ## everything that CI runs; ends with the counts
+	@$(TESTS)/deps.sh lint engines
+	@$(use_host); RUNTIME=$(RUNTIME) $(TESTS)/all.sh
+
+test-engines: build ## podman, containerd and Docker drive the runtime (RUNTIME=... for another one)
+	@$(TESTS)/deps.sh engines
+	@RUNTIME=$(RUNTIME) $(TESTS)/engines/run.sh
+
+lint: build ## formatting, clippy, licences, shell scripts
+	@$(TESTS)/deps.sh lint
+	@$(use_host); $(TESTS)/all.sh lint
+
+install: build ## to PREFIX (/usr/local), below DESTDIR
+	@install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/nucleus
+
+clean: ## removes target/ and .cache/
+	@rm -rf target .cache

@@ -1,0 +1,126 @@
+//! `nucleus exec`.
+
+use std::path::{Path, PathBuf};
+
+use super::log::Log;
+use crate::lifecycle::exec;
+use crate::plan::exec::{Changes, parse_id, parse_user};
+
+/// The exit code of our own failures; the program's own is passed on.
+const FAILED: i32 = 255;
+
+/// Flags of `exec`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "nucleus exec [OPTIONS] <ID> <COMMAND> [ARGS]...\n       nucleus exec [OPTIONS] --process <FILE> <ID>"
+)]
+pub struct Args {
+    /// File that holds the process section (config.json has one like it); - is standard input
+    #[arg(long, short, value_name = "FILE")]
+    process: Option<PathBuf>,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Set an environment variable (repeatable)
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// User and group, as numbers
+    #[arg(long, short, value_name = "UID[:GID]", value_parser = parse_user)]
+    user: Option<(u32, Option<u32>)>,
+    /// Additional group, as a number (repeatable)
+    #[arg(long, short = 'g', value_name = "GID", value_parser = parse_id, value_delimiter = ',')]
+    additional_gids: Vec<u32>,
+    /// Add a capability to those that the container's process has (repeatable)
+    #[arg(long, short, value_name = "CAP_NAME", value_delimiter = ',')]
+    cap: Vec<String>,
+    /// Never let the process gain privileges
+    #[arg(long)]
+    no_new_privs: bool,
+    /// AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
+    /// SELinux label
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
+    /// Give the process a terminal
+    #[arg(long, short)]
+    tty: bool,
+    /// Return as soon as the program runs
+    #[arg(long, short)]
+    detach: bool,
+    /// File that the process's pid is written to
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Unix socket that the process's terminal is sent to
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Unix socket that a pidfd of the process is sent to
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
+    /// Pass this many descriptors from 3 on to the process
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    /// Also in a paused container, where the process waits to be resumed
+    #[arg(long)]
+    ignore_paused: bool,
+    /// Control group below the container's: PATH, or CONTROLLER[,CONTROLLER]:PATH with cgroup v1 (repeatable)
+    #[arg(long, value_name = "PATH")]
+    cgroup: Vec<String>,
+    /// Accepted as runc does: exec adopts no orphans anyway
+    #[arg(long, hide = true)]
+    no_subreaper: bool,
+    /// Name of the container, then the program and its arguments
+    // One list: whatever comes after the id is the program's, also what looks like a flag of ours.
+    #[arg(value_name = "ID", required = true, trailing_var_arg = true, num_args = 1..)]
+    rest: Vec<String>,
+}
+
+/// Runs a program; the exit code is the program's.
+pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> i32 {
+    let outcome = args.prepare(log).and_then(|options| {
+        let store = super::open_store(root, false)?;
+        Ok(exec::exec(&store, &options, &|text| log.warn(text))?)
+    });
+    outcome.unwrap_or_else(|error| {
+        log.error(&format!("exec failed: {error}"));
+        FAILED
+    })
+}
+
+impl Args {
+    fn prepare(&self, log: &Log) -> Result<exec::Options, Box<dyn std::error::Error>> {
+        let (id, command) = self.rest.split_first().ok_or("the name of the container is missing")?;
+        match (&self.process, command) {
+            (None, []) => return Err("process args cannot be empty".into()),
+            (Some(_), [first, ..]) => {
+                return Err(format!("--process names the program already, so {first:?} cannot be one").into());
+            }
+            _ => {}
+        }
+        let given = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        Ok(exec::Options {
+            id: super::parse_id(id)?,
+            process: self.process.clone(),
+            changes: Changes {
+                args: command.to_vec(),
+                terminal: self.tty,
+                cwd: given(&self.cwd),
+                env: self.env.clone(),
+                user: self.user,
+                additional_gids: self.additional_gids.clone(),
+                capabilities: self.cap.clone(),
+                no_new_privileges: self.no_new_privs,
+                apparmor: self.apparmor.clone(),
+                label: self.process_label.clone(),
+            },
+            pid_file: given(&self.pid_file).map(std::path::absolute).transpose()?,
+            console_socket: given(&self.console_socket),
+            pidfd_socket: given(&self.pidfd_socket),
+            preserve_fds: super::inherited(self.preserve_fds, log),
+            log_fd: log.raw_fd(),
+            detach: self.detach,
+            ignore_paused: self.ignore_paused,
+            cgroups: self.cgroup.clone(),
+        })
+    }
+}

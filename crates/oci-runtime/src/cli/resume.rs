@@ -1,0 +1,22 @@
+//! `nucleus resume`.
+
+use std::path::Path;
+
+use nucleus_core::ContainerId;
+
+use super::Outcome;
+use crate::lifecycle::freeze;
+
+/// Flags of `resume`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the container
+    #[arg(value_name = "ID", value_parser = super::parse_id)]
+    id: ContainerId,
+}
+
+/// Lets a paused container go on.
+pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
+    freeze::resume(&super::open_store(root, false)?, &args.id)?;
+    Ok(0)
+}

@@ -1,0 +1,125 @@
+//! The container side of `exec`: from a copy of the runtime to a further process of a container.
+//!
+//! | step | what | why here |
+//! |---|---|---|
+//! | 1 | die with the runtime; control groups; oom score | the host's /proc still serves, its rights still hold |
+//! | 2 | non-dumpable; all namespaces by one setns; uid 0 of a user namespace; the root | nothing of the container is looked at before, nothing of the host after |
+//! | 3 | session, keyring, terminal | need the namespaces of 2 |
+//! | 4 | as steps 8 to 11 of init | shared with it |
+//!
+//! With a PID namespace, steps 1 and 2 are the middle process's: only its children are in the namespace.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sched::CloneFlags;
+use nucleus_cgroup::Joiner;
+
+use super::failure::{Explain, Failure};
+use super::{Last, Newborn, be_unreadable, join_keyring, process, take_place, tie_to_runtime};
+use crate::channel::{InitEnd, ToHost};
+use crate::plan::Plan;
+use crate::rootfs::console;
+use crate::security::lsm;
+
+/// What leads into the container.
+#[derive(Debug)]
+pub struct Way {
+    /// A pidfd of the container's init.
+    pub init: OwnedFd,
+    /// The namespaces to join (`CLONE_NEW*` bits).
+    pub namespaces: u64,
+    /// The root to change to, for a container that shares our mount namespace.
+    pub root: Option<OwnedFd>,
+    /// v1 control groups to enter; v2 is entered at birth.
+    pub joiner: Option<Joiner>,
+}
+
+/// What a further process gets besides the plan.
+#[derive(Debug)]
+pub struct Guest {
+    /// What the last steps need.
+    pub last: Last,
+    /// The way in; `None` once it was gone.
+    pub way: Option<Way>,
+    /// Name of the session keyring; `None` to keep the caller's.
+    pub keyring: Option<CString>,
+    /// Where the terminal is sent.
+    pub console_socket: Option<OwnedFd>,
+    /// The host's /proc, for labels; `None` without any.
+    pub procfs: Option<OwnedFd>,
+}
+
+impl Newborn for Guest {
+    fn channel(&self) -> &InitEnd {
+        &self.last.channel
+    }
+
+    fn close_all_others(&self) {
+        let way = self.way.iter().flat_map(|way| {
+            let joiner = way.joiner.iter().flat_map(Joiner::fds);
+            joiner.chain(way.root.iter().map(AsFd::as_fd)).chain([way.init.as_fd()])
+        });
+        self.last
+            .close_all_others(way.chain(self.console_socket.iter().chain(&self.procfs).map(AsFd::as_fd)));
+    }
+
+    fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure> {
+        match self.way.take() {
+            Some(way) => enter(plan, way),
+            None => Ok(()),
+        }
+    }
+
+    fn run(mut self, plan: &Plan) -> i32 {
+        match steps(plan, &mut self) {
+            Ok(never) => match never {},
+            Err(failure) => {
+                self.last.channel.tell(&ToHost::Failed(failure.to_string()));
+                255
+            }
+        }
+    }
+}
+
+/// Steps 1 and 2.
+fn enter(plan: &Plan, way: Way) -> Result<(), Failure> {
+    crate::step("guest:1", "tie to the runtime, control groups");
+    tie_to_runtime()?;
+    take_place(plan, way.joiner.as_ref())?;
+    crate::step("guest:2", "namespaces");
+    be_unreadable()?;
+    let kinds = CloneFlags::from_bits_retain(way.namespaces as i32);
+    if !kinds.is_empty() {
+        nix::sched::setns(&way.init, kinds).explain(|| "cannot join the container's namespaces")?;
+    }
+    if kinds.contains(CloneFlags::CLONE_NEWUSER) {
+        process::become_namespace_root()?;
+    }
+    match &way.root {
+        Some(root) => {
+            rustix::process::fchdir(root).explain(|| "cannot enter the container's root")?;
+            rustix::process::chroot(".").explain(|| "chroot")
+        }
+        None => Ok(()),
+    }
+}
+
+fn steps(plan: &Plan, guest: &mut Guest) -> Result<Infallible, Failure> {
+    guest.enter_as_middle(plan)?;
+    // The tie of a middle process is not inherited, and a change of user has cut our own.
+    tie_to_runtime()?;
+    crate::step("guest:3", "session, keyring, terminal");
+    rustix::process::setsid().explain(|| "setsid")?;
+    guest.keyring.as_deref().map_or(Ok(()), join_keyring)?;
+    if let (Some(socket), Some(process)) = (guest.console_socket.take(), &plan.process) {
+        let terminal = console::set_up_for_guest(&socket, process.console_size, process.uid)?;
+        console::become_terminal(&terminal)?;
+    }
+    if let (Some(procfs), Some(process)) = (&guest.procfs, &plan.process) {
+        lsm::set_exec(process, procfs)?;
+    }
+    crate::step("guest:4", "rights");
+    process::become_user_program(plan, &guest.last)
+}

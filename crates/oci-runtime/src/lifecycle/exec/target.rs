@@ -1,0 +1,156 @@
+//! What a further process joins: the namespaces, the root and the control groups of a living container.
+//!
+//! The rule: init is held by a pidfd from the start. Files in /proc are named by its number, and a number may be given
+//! to another process; but setns(2) goes through the pidfd and fails when init is gone, so that what was read about a
+//! stranger is never used.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::sched::CloneFlags;
+use nucleus_core::Process;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::init::TIME_NAMESPACE;
+use crate::init::failure::{Explain, Failure};
+use crate::plan::Namespaces;
+
+/// All kinds, as `/proc/PID/ns` names them.
+const KINDS: [(CloneFlags, &str); 8] = [
+    (CloneFlags::CLONE_NEWUSER, "user"),
+    (CloneFlags::CLONE_NEWNS, "mnt"),
+    (CloneFlags::CLONE_NEWPID, "pid"),
+    (CloneFlags::CLONE_NEWNET, "net"),
+    (CloneFlags::CLONE_NEWIPC, "ipc"),
+    (CloneFlags::CLONE_NEWUTS, "uts"),
+    (CloneFlags::CLONE_NEWCGROUP, "cgroup"),
+    (CloneFlags::from_bits_retain(TIME_NAMESPACE as i32), "time"),
+];
+
+/// The namespaces in which init is and we are not. What the record says is not asked: one of them may be joined by a
+/// path that leads to our own, and setns(2) refuses our own user namespace.
+///
+/// # Errors
+/// Named by the file; `ENOENT` when init is gone.
+pub fn namespaces(init: &Process) -> Result<Namespaces, Failure> {
+    let pid = init.pid().as_raw_nonzero();
+    let mut join = Vec::with_capacity(KINDS.len());
+    for (kind, name) in KINDS {
+        let ours = match rustix::fs::stat(format!("/proc/self/ns/{name}")) {
+            // A kernel without namespaces of this kind.
+            Err(Errno::NOENT) => continue,
+            other => other.explain(|| format!("/proc/self/ns/{name}"))?,
+        };
+        let path = format!("/proc/{pid}/ns/{name}");
+        let theirs = rustix::fs::stat(&path).explain(|| path.clone())?;
+        if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino) {
+            join.push((kind.bits() as u64, path.into()));
+        }
+    }
+    Ok(Namespaces { new: 0, join })
+}
+
+/// Init's root directory, for a container that has no mount namespace of its own.
+///
+/// # Errors
+/// Named by the file.
+pub fn root(init: &Process, namespaces: &Namespaces) -> Result<Option<OwnedFd>, Failure> {
+    if namespaces.has(CloneFlags::CLONE_NEWNS.bits() as u64) {
+        return Ok(None);
+    }
+    let path = format!("/proc/{}/root", init.pid().as_raw_nonzero());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty()).explain(|| path.clone())?;
+    // Opened by number: only a living init proves that it is init's.
+    match init.wait_exit(Some(std::time::Duration::ZERO)) {
+        Ok(false) => Ok(Some(root)),
+        _ => Err(Failure::from_errno(path, Errno::SRCH)),
+    }
+}
+
+/// The container's control groups, or those below it that `--cgroup` names: `PATH` for all hierarchies,
+/// `CONTROLLER[,CONTROLLER…]:PATH` for some of v1.
+///
+/// # Errors
+/// Named by the flag.
+pub fn cgroups(container: nucleus_cgroup::Record, wanted: &[String]) -> Result<nucleus_cgroup::Record, Failure> {
+    let mut record = container.clone();
+    for argument in wanted {
+        let refuse = |why: &str| Failure::new(format!("invalid --cgroup argument: {argument}: {why}"));
+        let Some((controllers, path)) = argument.split_once(':') else {
+            if wanted.len() > 1 {
+                return Err(refuse("missing <controller>: prefix"));
+            }
+            return Ok(container.sub(Path::new(argument), None));
+        };
+        if path.contains(':') {
+            return Err(refuse("more than one colon"));
+        }
+        for controller in controllers.split(',') {
+            let Some(own) = container.paths.get(controller) else {
+                return Err(refuse(&format!("unknown controller {controller:?}")));
+            };
+            let below = container
+                .sub(Path::new(path), Some(controller))
+                .paths
+                .remove(controller);
+            record
+                .paths
+                .insert(controller.to_owned(), below.unwrap_or_else(|| own.clone()));
+        }
+    }
+    Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> nucleus_cgroup::Record {
+        let path = |name: &str| (name.to_owned(), format!("/sys/fs/cgroup/{name}/box").into());
+        nucleus_cgroup::Record {
+            driver: "cgroupfs".to_owned(),
+            paths: ["cpu", "memory", "pids"].iter().map(|name| path(name)).collect(),
+        }
+    }
+
+    fn choose(arguments: &[&str]) -> Result<Vec<String>, String> {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let record = cgroups(record(), &arguments).map_err(|failure| failure.to_string())?;
+        Ok(record.paths.values().map(|path| path.display().to_string()).collect())
+    }
+
+    #[test]
+    fn the_containers_own_groups_unless_told() {
+        let own = [
+            "/sys/fs/cgroup/cpu/box",
+            "/sys/fs/cgroup/memory/box",
+            "/sys/fs/cgroup/pids/box",
+        ];
+        assert_eq!(choose(&[]).unwrap(), own);
+        assert_eq!(choose(&["/"]).unwrap(), own);
+        assert_eq!(choose(&["../.."]).unwrap(), own);
+        let below = own.map(|path| format!("{path}/a/b"));
+        assert_eq!(choose(&["a/b"]).unwrap(), below);
+    }
+
+    #[test]
+    fn some_hierarchies_only() {
+        let chosen = choose(&["cpu,pids:a", "memory:b"]).unwrap();
+        assert_eq!(
+            chosen,
+            [
+                "/sys/fs/cgroup/cpu/box/a",
+                "/sys/fs/cgroup/memory/box/b",
+                "/sys/fs/cgroup/pids/box/a"
+            ]
+        );
+        for wrong in [&["a", "cpu:b"][..], &["cpu:a:b"], &["nosuch:a"], &[":a"]] {
+            assert!(
+                choose(wrong).unwrap_err().starts_with("invalid --cgroup argument"),
+                "{wrong:?}"
+            );
+        }
+    }
+}

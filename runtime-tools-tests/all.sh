@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Everything that CI runs, in order: all.sh [lint] (only the checks that read the sources). Called by the Makefile, which
+# names the binary (RUNTIME) and the cargo target. A stage that fails does not stop the next ones.
+# Rule: the last line is `N passed, N failed, N skipped`, alone; stages report in another form.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+T=runtime-tools-tests
+export TALLY
+TALLY=$(mktemp)
+log=$(mktemp)
+trap 'rm -f "$TALLY" "$log"' EXIT
+
+# stage NAME COMMAND...: counts as one check; its output is shown if it fails.
+stage() {
+    local name=$1 start=$SECONDS
+    shift
+    if "$@" >"$log" 2>&1; then
+        echo "ok - $name ($((SECONDS - start)) s)"
+        echo '1 0 0' >>"$TALLY"
+    else
+        sed 's/^/    # /' "$log"
+        echo "not ok - $name"
+        echo '0 1 0' >>"$TALLY"
+    fi
+}
+
+# Each test of `cargo test` counts; a build that fails counts as one failure.
+cargo_tests() {
+    local rc=0 counts start=$SECONDS
+    cargo test --workspace --locked --no-fail-fast >"$log" 2>&1 || rc=$?
+    counts=$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 \2 \3/p' "$log" \
+        | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
+    # shellcheck disable=SC2086 # three numbers
+    set -- $counts
+    if [ "$rc" != 0 ]; then
+        grep -vE '^test .* \.\.\. ok$|^$|^running ' "$log" | tail -n 200 | sed 's/^/    # /'
+        [ "$2" != 0 ] || set -- "$1" 1 "$3"
+    fi
+    echo "# cargo test: $1 passed, $2 failed, $3 ignored in $((SECONDS - start)) s"
+    echo "$1 $2 $3" >>"$TALLY"
+}
+
+shell_scripts() { find .ci "$T" -type f \( -name '*.sh' -o -path .ci/run \); }
+# shellcheck disable=SC2046 # none of our paths has a space
+check_shell() { shellcheck -x -P SCRIPTDIR $(shell_scripts) && for f in $(shell_scripts); do bash -n "$f" || return 1; done; }
+
+stage 'formatting' cargo fmt --all --check
+stage 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
+stage 'licences, sources and advisories' "$T/licences.py"
+stage 'shell scripts' check_shell
+if [ "${1:-}" != lint ]; then
+    cargo_tests
+    "$T/engines/run.sh" # counts by itself
+fi
+awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || !p }' "$TALLY"

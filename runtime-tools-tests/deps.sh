@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that are missing: deps.sh build|lint|engines [...]. Called by the Makefile.
+# Rules: quiet and without effect when all is there; no daemon is started by an installation; where packages cannot be
+# installed (not Debian, not root), it names what is missing and fails.
+# Debian 12's own Rust is older than this project's; its `-web` packages (bookworm-security) follow the current one. They
+# are taken only if no cargo of RUST_MIN or later is on PATH.
+set -euo pipefail
+RUST_MIN=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+
+recent() { # recent COMMAND...: does it print a version of RUST_MIN or later?
+    local v
+    v=$("$@" 2>/dev/null | sed -n '1s/[^0-9]*\([0-9.]*\).*/\1/p') && [ -n "$v" ] \
+        && [ "$(printf '%s\n' "$RUST_MIN" "$v" | sort -V | head -n 1)" = "$RUST_MIN" ]
+}
+
+wanted=()
+for set; do
+    case $set in
+    build)
+        wanted+=(gcc libc6-dev pkg-config libseccomp-dev busybox-static jq ca-certificates)
+        recent cargo --version && recent rustc --version || wanted+=(cargo-web rustc-web)
+        ;;
+    lint)
+        wanted+=(shellcheck python3)
+        # Packaged and rustup's tools do not mix: these come only with the packaged cargo.
+        if [ "$(command -v cargo || echo /usr/bin/cargo)" = /usr/bin/cargo ]; then
+            wanted+=(rust-web-clippy rustfmt-web)
+        fi
+        ;;
+    engines)
+        wanted+=(podman conmon netavark catatonit containerd docker.io runc iptables iproute2 procps util-linux
+            busybox-static jq)
+        ;;
+    *) echo "deps.sh: unknown set '$set'" >&2 && exit 2 ;;
+    esac
+done
+
+missing=()
+for package in "${wanted[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+echo "installing: ${missing[*]}"
+if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
+    echo "deps.sh: only root on Debian can install these; please install them first" >&2
+    exit 1
+fi
+
+# invoke-rc.d asks policy-rc.d before it starts a service; 101 says no.
+policy=/usr/sbin/policy-rc.d
+log=$(mktemp)
+if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+    trap 'rm -f $policy $log' EXIT
+else
+    trap 'rm -f $log' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+if ! { apt-get update -qq && apt-get install -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    exit 1
+fi

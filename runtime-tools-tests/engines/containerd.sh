@@ -1,0 +1,273 @@
+#!/usr/bin/env bash
+# containerd's shim, driven by ctr, works with the runtime. RUNTIME=/path/to/runtime containerd.sh
+# Called by run.sh (`make test-engines`) and by hand. Every step is a real container; lib.sh has the rules.
+# containerd runs with a root, a state directory and a socket of its own; its PATH leads `runc` to the runtime, because
+# some options of ctr 1.6 (--no-pivot) make the shim forget --runc-binary.
+# shellcheck disable=SC2016,SC2317 # single-quoted programs are for the container's shell; steps are called by name
+. "$(dirname "$0")/lib.sh"
+sandbox "$@"
+
+I=localhost/busybox:latest
+export CONTAINERD_ADDRESS=$WORK/containerd.sock
+
+clear_all() {
+    local id
+    for id in $(ctr task ls -q); do ctr task kill -s KILL "$id"; done
+    for id in $(ctr task ls -q); do ctr task rm -f "$id"; done
+    for id in $(ctr container ls -q); do ctr container rm "$id"; done
+}
+all_gone() { want "$(ctr task ls -q; ctr container ls -q)" ''; }
+
+set_up() {
+    mkdir -p containerd
+    { cat <<-END; readme_file /etc/containerd/config.toml | grep -v '^version'; } >config.toml
+	version = 2
+	root = "$WORK/containerd/root"
+	state = "$WORK/containerd/state"
+	[grpc]
+	address = "$CONTAINERD_ADDRESS"
+	[plugins."io.containerd.internal.v1.opt"]
+	path = "$WORK/containerd/opt"
+	END
+    ln -s "$NUCLEUS" bin/runc
+    "$here/images.sh" busybox.tar
+}
+
+step_config() { like "$(containerd -c config.toml config dump)" "BinaryName = \"$NUCLEUS\""; }
+
+step_up() {
+    until_true 20 ctr version
+    ctr image import --snapshotter native busybox.tar
+    ctr image check "name==$I"
+}
+
+# With the native snapshotter: overlay's would do as well, but this one leaves nothing to unmount in question.
+run=(ctr run --runc-binary "$NUCLEUS" --snapshotter native)
+create=(ctr container create --snapshotter native) # knows no --runc-binary
+
+pid_of() { ctr task ls | awk -v id="$1" '$1 == id { print $2 }'; }
+status_of() { ctr task ls | awk -v id="$1" '$1 == id { print $3 }'; }
+is_status() { [ "$(status_of "$1")" = "$2" ]; }
+
+step_separate() {
+    "${create[@]}" "$I" sep awk 'BEGIN { print "late"; exit 5 }'
+    want "$(status_of sep)" ''
+    want "$(ctr task start sep || echo "status $?")" $'late\nstatus 5'
+    ctr container rm sep
+    all_gone
+}
+
+step_conflict() {
+    "${run[@]}" -d "$I" twice sleep 1000
+    refused "${run[@]}" "$I" twice true 2>err
+    cat err >&2
+    like "$(cat err)" 'already exists'
+    is_status twice RUNNING
+    ctr task kill -s KILL twice
+    until_true 10 is_status twice STOPPED
+    ctr task rm twice
+    ctr container rm twice
+}
+
+step_detached() {
+    local pid ns
+    "${run[@]}" -d "$I" bg sleep 1000
+    is_status bg RUNNING
+    pid=$(pid_of bg)
+    want "$(tr '\0' ' ' <"/proc/$pid/cmdline")" 'sleep 1000 '
+    for ns in mnt pid net ipc uts; do
+        differ "$(readlink "/proc/$pid/ns/$ns")" "$(readlink "/proc/self/ns/$ns")" "$ns namespace"
+    done
+    refused ctr task rm bg
+    ctr task rm -f bg
+    refused test -e "/proc/$pid"
+    ctr container rm bg
+}
+
+step_log() {
+    "${run[@]}" -d --log-uri "file://$WORK/ctr.log" "$I" logs sh -c 'echo one; echo two >&2'
+    until_true 10 is_status logs STOPPED
+    want "$(sort "$WORK/ctr.log")" $'one\ntwo'
+    ctr task rm logs
+    ctr container rm logs
+}
+
+step_term() {
+    "${run[@]}" -d --log-uri "file://$WORK/term.log" "$I" term \
+        sh -c 'trap "echo bye; exit 42" TERM; trap "echo usr1" USR1; echo up; while :; do sleep 0.1; done'
+    until_true 10 grep -q up "$WORK/term.log"
+    ctr task kill -s SIGUSR1 term
+    until_true 10 grep -q usr1 "$WORK/term.log"
+    is_status term RUNNING
+    ctr task kill term
+    until_true 10 is_status term STOPPED
+    grep bye "$WORK/term.log"
+    like "$(ctr task rm term 2>&1)" 'exit code 42'
+    ctr container rm term
+}
+
+step_kill() {
+    "${run[@]}" -d "$I" deaf sh -c 'trap "" TERM; while :; do sleep 0.1; done'
+    ctr task kill deaf
+    sleep 0.5
+    is_status deaf RUNNING
+    ctr task kill -s 9 deaf
+    until_true 10 is_status deaf STOPPED
+    like "$(ctr task rm deaf 2>&1)" 'exit code 137'
+    ctr container rm deaf
+}
+
+step_kill_all() {
+    "${run[@]}" -d "$I" many sh -c 'sleep 1000 & sleep 1000 & wait'
+    ctr task kill -a -s KILL many
+    until_true 10 is_status many STOPPED
+    ctr task rm -f many
+    ctr container rm many
+    all_gone
+}
+
+step_kill_stopped() {
+    "${run[@]}" -d "$I" still true
+    until_true 10 is_status still STOPPED
+    refused ctr task kill still 2>err
+    cat err >&2
+    like "$(cat err)" 'process already finished|not found'
+    ctr task rm still
+    ctr container rm still
+}
+
+step_hostpid() {
+    "${run[@]}" -d --with-ns "pid:/proc/1/ns/pid" "$I" hostpid sh -c 'sleep 1001 & exec sleep 1000'
+    local pid
+    pid=$(pid_of hostpid)
+    want "$(readlink "/proc/$pid/ns/pid")" "$(readlink /proc/1/ns/pid)"
+    ctr task kill -s KILL hostpid
+    until_true 10 is_status hostpid STOPPED
+    ctr task rm -f hostpid
+    ctr container rm hostpid
+    until_true 5 no_sleep_1001
+}
+no_sleep_1001() { ! pgrep -f 'sleep 1001'; }
+
+step_ps() {
+    "${run[@]}" -d "$I" procs sh -c 'sleep 1000 & sleep 1000 & wait'
+    until_true 5 three_processes
+    ctr task kill -s KILL procs
+    until_true 10 is_status procs STOPPED
+    ctr task rm -f procs
+    ctr container rm procs
+}
+three_processes() { [ "$(ctr task ps procs | wc -l)" = 4 ]; }
+
+step_limits() {
+    local pid
+    "${run[@]}" -d --memory-limit 67108864 --cpus 0.5 "$I" limits sleep 1000
+    pid=$(pid_of limits)
+    want "$(cgroup_file "$pid" memory memory.limit_in_bytes memory.max)" 67108864
+    like "$(cgroup_file "$pid" cpu cpu.cfs_quota_us cpu.max)" '^50000( 100000)?$'
+    like "$(ctr task metrics limits)" 'memory'
+    ctr task rm -f limits
+    ctr container rm limits
+}
+
+step_mount() {
+    mkdir -p vol
+    echo outside >vol/in
+    want "$("${run[@]}" --rm --mount "type=bind,src=$PWD/vol,dst=/data,options=rbind:rw" "$I" m1 \
+        sh -c 'cat /data/in; echo inside >/data/out')" outside
+    want "$(cat vol/out)" inside
+    want "$("${run[@]}" --rm --mount "type=bind,src=$PWD/vol,dst=/data,options=rbind:ro" "$I" m2 \
+        sh -c 'touch /data/no 2>/dev/null || cat /data/in')" outside
+    refused test -e vol/no
+}
+
+step_config_json() {
+    RUNTIME=$NUCLEUS "$here/../bundle.sh" bundle sh -c 'echo $(id -u) $(id -g) $(id -G) $(hostname) $(umask)'
+    jq --arg root "$PWD/bundle/rootfs" '.root.path = $root | .hostname = "inner"
+        | .process.user = { uid: 1000, gid: 1000, additionalGids: [900], umask: 63 }' bundle/config.json >own.json
+    want "$("${run[@]}" --rm --config own.json own)" '1000 1000 1000 900 inner 0077'
+}
+
+step_terminal() {
+    like "$(script -qec "ctr run --runc-binary $NUCLEUS --snapshotter native --rm -t $I tty sh -c 'test -t 0 && tty'" \
+        /dev/null)" '/dev/pts/0'
+}
+
+step_exec() {
+    local rc=0
+    "${run[@]}" -d --env A=b "$I" ex sleep 1000
+    want "$(ctr task exec --exec-id e1 ex sh -c 'echo $A $(id -u)')" 'b 0'
+    want "$(ctr task exec --exec-id e2 --user 1000 --cwd /tmp ex sh -c 'echo $(pwd) $(id -u)')" '/tmp 1000'
+    ctr task exec --exec-id e3 ex sh -c 'exit 9' || rc=$?
+    want "$rc" 9
+    refused ctr task exec --exec-id e4 ex /missing
+    ctr task rm -f ex
+    ctr container rm ex
+}
+
+step_sequential() {
+    local i
+    for i in $(seq 20); do want "$("${run[@]}" --rm "$I" "seq$i" echo "$i")" "$i"; done
+    all_gone
+}
+
+step_parallel() {
+    local i pids=()
+    for i in 1 2 3 4 5 6; do
+        "${run[@]}" --rm "$I" "par$i" sh -c "sleep 0.3; echo $i" >"par.$i" &
+        pids+=($!)
+    done
+    for i in "${pids[@]}"; do wait "$i"; done
+    want "$(cat par.*)" $'1\n2\n3\n4\n5\n6'
+    all_gone
+}
+
+caps='$(grep -E "Cap(Eff|Bnd)" /proc/self/status)'
+
+holds 'set-up: configuration and image' set_up
+holds 'containerd takes the documented configuration' step_config
+daemon containerd.log containerd -c config.toml
+holds 'containerd is up and has the image' step_up
+baseline
+documented 'ctr '
+prints 'run prints from inside' "$(uname -s) 1" "${run[@]}" --rm "$I" r1 sh -c 'echo $(uname -s) $$'
+exits 'exit status 0' 0 '^$' "${run[@]}" --rm "$I" r2 sh -c 'echo; exit 0'
+exits 'exit status 7' 7 '^$' "${run[@]}" --rm "$I" r3 sh -c 'echo; exit 7'
+exits 'killed by a signal: 128 + number' 137 '^$' "${run[@]}" --rm --with-ns pid:/proc/1/ns/pid "$I" r4 sh -c 'echo; kill -KILL $$'
+exits 'not an executable file: told' 1 'permission denied' "${run[@]}" --rm "$I" r5 /etc/passwd
+exits 'no such file: told' 1 'no such file or directory' "${run[@]}" --rm "$I" r6 /no/such/file
+exits 'not found in PATH: told' 1 'executable file not found in' "${run[@]}" --rm "$I" r7 no-such-command
+holds 'failed and finished containers are gone (--rm)' all_gone
+holds 'create, then start; exit code' step_separate
+holds 'an id is used twice: refused' step_conflict
+holds 'detached; pid, in namespaces of its own; delete' step_detached
+holds 'detached: log, both streams' step_log
+holds 'kill USR1, then TERM: both honoured' step_term
+holds 'kill TERM ignored, then KILL' step_kill
+holds 'kill --all' step_kill_all
+holds 'kill of a stopped task: "already finished"' step_kill_stopped
+holds "the host's PID namespace: the rest is killed with init" step_hostpid
+if has_verb ps; then holds 'task ps' step_ps; else skip 'task ps' 'the runtime has no ps verb yet'; fi
+prints 'environment and working directory' 'b /tmp' "${run[@]}" --rm --env A=b --cwd /tmp "$I" e1 sh -c 'echo $A $(pwd)'
+holds "a bundle's own config.json: user, host name" step_config_json
+holds 'memory and cpu limits, metrics' step_limits
+holds 'bind mounts: rw, ro' step_mount
+prints 'read-only root' refused "${run[@]}" --rm --read-only "$I" e4 sh -c 'touch /x 2>/dev/null || echo refused'
+prints 'network: none' lo "${run[@]}" --rm "$I" e5 ls /sys/class/net
+prints 'network: host' "$(readlink /proc/self/ns/net)" "${run[@]}" --rm --net-host "$I" e6 readlink /proc/self/ns/net
+prints 'capabilities: default' 'CapEff: 00000000a80425fb CapBnd: 00000000a80425fb' "${run[@]}" --rm "$I" e7 sh -c "echo $caps"
+prints 'capabilities: dropped' 'CapEff: 00000000a80405fb CapBnd: 00000000a80405fb' "${run[@]}" --rm --cap-drop CAP_NET_RAW "$I" e8 sh -c "echo $caps"
+prints 'no new privileges' 'NoNewPrivs: 1' "${run[@]}" --rm "$I" e9 sh -c 'echo $(grep NoNewPrivs /proc/self/status)'
+prints 'seccomp: filter is on' 'Seccomp: 2' "${run[@]}" --rm --seccomp "$I" e10 sh -c 'echo $(grep Seccomp: /proc/self/status)'
+prints 'masked and read-only paths' '0 refused' "${run[@]}" --rm "$I" e11 sh -c 'echo x 2>/dev/null >/proc/sys/kernel/domainname || echo $(cat /proc/timer_list | wc -c) refused'
+prints 'device is added' 'a:e5' "${run[@]}" --rm --device /dev/fuse "$I" e12 stat -c '%t:%T' /dev/fuse
+prints 'rlimits' 1024 "${run[@]}" --rm "$I" e13 sh -c 'ulimit -Hn'
+prints 'no pivot_root' pivoted "${run[@]}" --rm --no-pivot "$I" e14 echo pivoted
+holds 'a terminal' step_terminal
+if has_verb exec; then holds 'exec: output, user, exit codes' step_exec; else skip exec 'the runtime has no exec verb yet'; fi
+holds '20 runs, one after another' step_sequential
+holds '6 runs at once' step_parallel
+holds 'everything is removed' all_gone
+stop_daemons
+leak_check /default/ "$WORK/containerd/state/io.containerd.runtime.v2.task/default" /run/containerd/runc/default
+finish containerd "$("$NUCLEUS" --version | head -n 1)"
