@@ -15,7 +15,7 @@ RUNTIME ?= $(CURDIR)/$(BINARY)
 .PHONY: help build run test conformance test-engines lint install clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 build: ## the release binary, target/TRIPLE/release/nucleus
 	@$(TESTS)/deps.sh build
@@ -44,6 +44,8 @@ lint: build ## formatting, clippy, licences, shell scripts
 
 install: build ## to PREFIX (/usr/local), below DESTDIR
 	@install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/nucleus
+
+include $(TESTS)/vm/vm.mk
 
 clean: ## removes target/ and .cache/
 	@rm -rf target .cache

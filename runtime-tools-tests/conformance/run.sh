@@ -54,8 +54,8 @@ count() {
 # hierarchies that exist already, so this happens before the sandbox makes its own.)
 add_controllers() {
     local new c mp
-    new=$(mktemp -d) || return 1
     grep -q ' /sys/fs/cgroup cgroup2 ' /proc/self/mounts && return
+    new=$(mktemp -d) || return 1
     mount -t tmpfs -o mode=755 tmpfs "$new" || return 1
     while read -r mp; do
         [ "${CGROUPS:-}" = v1 ] && is_cgroup2 "$mp" && continue

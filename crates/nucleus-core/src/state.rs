@@ -77,6 +77,9 @@ pub struct ContainerState {
     /// Made without privileges on the host.
     #[serde(default)]
     pub rootless: bool,
+    /// Directories of the resctrl filesystem that were made for it, in the order of their removal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resctrl: Vec<PathBuf>,
     /// What a further process of the container gets, whatever it asks for.
     #[serde(default, skip_serializing_if = "ExecRecord::is_default")]
     pub exec: ExecRecord,
@@ -208,6 +211,7 @@ impl ContainerState {
             poststart: Vec::new(),
             poststop: Vec::new(),
             rootless: false,
+            resctrl: Vec::new(),
             exec: ExecRecord::default(),
         }
     }

@@ -202,15 +202,15 @@ const SECCOMP_FLAGS: &[(&str, u64)] = &[
     ),
 ];
 
-const APPARMOR: Enabled = Enabled { enabled: false };
-const SELINUX: Enabled = Enabled { enabled: false };
+const APPARMOR: Enabled = Enabled { enabled: true };
+const SELINUX: Enabled = Enabled { enabled: true };
 const IDMAP: Enabled = Enabled { enabled: true };
 const NET_DEVICES: Enabled = Enabled { enabled: true };
 
 const INTEL_RDT: IntelRdt = IntelRdt {
-    enabled: false,
-    schemata: false,
-    monitoring: false,
+    enabled: true,
+    schemata: true,
+    monitoring: true,
 };
 
 const MEMORY_POLICY: MemoryPolicy = MemoryPolicy {

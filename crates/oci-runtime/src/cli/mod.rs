@@ -2,6 +2,8 @@
 //!
 //! Each subcommand declares its flags, calls into `lifecycle`, and prints. No kernel call is made here.
 
+mod check;
+mod check_plan;
 mod create;
 mod delete;
 mod events;
@@ -84,6 +86,8 @@ struct Rootless(Option<bool>);
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print what a bundle's config.json comes to, and run nothing
+    Check(check::Args),
     /// Create a container; `start` runs its program
     Create(create::Args),
     /// Remove a container
@@ -223,6 +227,7 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
         log,
     };
     match command {
+        Command::Check(args) => check::main(&args),
         Command::Create(args) => create::main(&args, &global),
         Command::Delete(args) => delete::main(&args, root, log),
         Command::Events(args) => events::main(&args, root),

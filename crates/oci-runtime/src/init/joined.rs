@@ -22,6 +22,7 @@ use super::{Last, Newborn, be_unreadable, join_keyring, process, scheduling, tak
 use crate::channel::{InitEnd, ToHost};
 use crate::plan::Plan;
 use crate::rootfs::console;
+use crate::security::lsm;
 
 /// What leads into the container.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub struct Guest {
     pub keyring: Option<CString>,
     /// Where the terminal is sent.
     pub console_socket: Option<OwnedFd>,
+    /// The host's /proc, for labels; `None` without any.
+    pub procfs: Option<OwnedFd>,
 }
 
 impl Newborn for Guest {
@@ -60,7 +63,7 @@ impl Newborn for Guest {
             joiner.chain(way.root.iter().map(AsFd::as_fd)).chain([way.init.as_fd()])
         });
         self.last
-            .close_all_others(way.chain(self.console_socket.iter().map(AsFd::as_fd)));
+            .close_all_others(way.chain(self.console_socket.iter().chain(&self.procfs).map(AsFd::as_fd)));
     }
 
     fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure> {
@@ -123,8 +126,11 @@ fn settle(plan: &Plan) -> Result<(), Failure> {
         .explain(|| "process.execCPUAffinity.final: the kernel refuses it")
 }
 
-/// A mask of CPUs as the kernel takes it.
+/// A mask of CPUs as the kernel takes it; `--debug` shows it.
 pub fn cpu_set(mask: &[u64]) -> CpuSet {
+    let words = mask.iter().rev().skip_while(|word| **word == 0);
+    let digits: String = words.map(|word| format!("{word:016x}")).collect();
+    tracing::debug!("affinity: 0x{}", digits.trim_start_matches('0'));
     let mut set = CpuSet::new();
     let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| mask.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 != 0));
     cpus.for_each(|cpu| set.set(cpu));
@@ -141,6 +147,9 @@ fn steps(plan: &Plan, guest: &mut Guest) -> Result<Infallible, Failure> {
     if let (Some(socket), Some(process)) = (guest.console_socket.take(), &plan.process) {
         let terminal = console::set_up_for_guest(&socket, process.console_size, process.uid)?;
         console::become_terminal(&terminal)?;
+    }
+    if let (Some(procfs), Some(process)) = (&guest.procfs, &plan.process) {
+        lsm::set_exec(process, procfs)?;
     }
     crate::step("guest:4", "rights");
     scheduling::set_domain(plan)?;

@@ -23,6 +23,8 @@ pub mod joined;
 mod process;
 pub mod scheduling;
 
+pub use process::ACKNOWLEDGE;
+
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -39,6 +41,7 @@ use crate::channel::{InitEnd, ToHost};
 use crate::hooks;
 use crate::plan::Plan;
 use crate::rootfs::{cgroup_mount, console, devices, masks, mounts, pivot, root::Root};
+use crate::security::lsm;
 use failure::{Explain, Failure};
 
 /// A process to come: what the host side's `spawn` has it do between its birth and execve.
@@ -341,6 +344,9 @@ fn container_hooks(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure> {
     crate::step("init:7", "sysctls, change of root, masks");
     process::write_sysctls(&inputs.procfs, &plan.sysctl)?;
+    plan.process
+        .as_ref()
+        .map_or(Ok(()), |process| lsm::set_exec(process, &inputs.procfs))?;
     if inputs.no_pivot {
         pivot::move_root(root, &plan.rootfs)?;
     } else if has_mount_namespace(plan) {

@@ -99,6 +99,9 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
         hooks::run_all("startContainer", &plan.hooks.start_container, &state)?;
     }
     crate::step("init:11", "execve");
+    if let Some(fifo) = &last.exec_fifo {
+        rustix::io::write(fifo, ACKNOWLEDGE).explain(|| "cannot write to the exec FIFO")?;
+    }
     match nix::unistd::execve(&program, &process.args, &env) {
         Ok(never) => match never {},
         Err(error) => Err(error).explain(|| format!("exec {}", quote(&process.args[0]))),
@@ -122,6 +125,10 @@ fn open_doors(last: &Last) -> Result<(), Failure> {
     }
     rustix::process::set_parent_process_death_signal(None).explain(|| "prctl PR_SET_PDEATHSIG")
 }
+
+/// What init says to `start` through the exec FIFO before it executes the program. Without this word, an init that was
+/// killed while it waited looks like one that executed: a dying process still takes the byte that lets it go on.
+pub const ACKNOWLEDGE: &[u8] = b"\x06";
 
 /// Step 10: says `ready`, and waits until the host side has committed and `start` has been called.
 fn await_start(last: &Last) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ use nucleus_core::{
 use rustix::fs::{Mode, OFlags};
 
 use super::host::{Host, cgroup_view};
+use super::resctrl::Resctrl;
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
 use super::{Error, Result, Warn, grant, hook_state, id_mapped, id_maps, listener, net_devices, pid_file};
@@ -25,6 +26,7 @@ use crate::init::failure::{Explain, Failure};
 use crate::init::{Inputs, Last};
 use crate::network::devices::Moved;
 use crate::plan::{self, Hook, Plan};
+use crate::security::lsm;
 use crate::security::seccomp::Cache;
 use crate::spec;
 
@@ -106,6 +108,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
         state: initial_state(options, &compiled)?,
         hooks_ran: false,
         net_devices: None,
+        resctrl: None,
     };
     match making.go(options, compiled, until, &mut terminal, join) {
         Ok((init, channel, terminal, poststart)) => {
@@ -142,6 +145,7 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
             .env
             .extend(told.into_iter().filter_map(|entry| std::ffi::CString::new(entry).ok()));
     }
+    lsm::check(&plan)?;
     plan.warnings.extend(loaded.warnings);
     let linux = loaded.spec.linux().as_ref();
     let cgroups_path = linux
@@ -156,19 +160,24 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
         host.rootless,
     )?;
     plan.warnings.extend(cgroup.warnings().iter().map(ToString::to_string));
-    let rootfs = &plan.rootfs.path;
-    rustix::fs::open(
-        rootfs,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .explain(|| format!("root.path: {}", rootfs.display()))?;
+    probe_bundle(&plan)?;
     Ok(Compiled {
         plan,
         host,
         cgroup,
         config_hash: loaded.sha256,
     })
+}
+
+/// Looks whether the root filesystem is there.
+///
+/// # Errors
+/// Named by `root.path`.
+pub fn probe_bundle(plan: &Plan) -> std::result::Result<(), Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let rootfs = &plan.rootfs.path;
+    let found = rustix::fs::open(rootfs, flags, Mode::empty());
+    found.map(drop).explain(|| format!("root.path: {}", rootfs.display()))
 }
 
 /// Compiled seccomp profiles lie beside the containers.
@@ -259,6 +268,7 @@ struct Making {
     state: ContainerState,
     hooks_ran: bool,
     net_devices: Option<Moved>,
+    resctrl: Option<Resctrl>,
 }
 
 impl Making {
@@ -273,6 +283,8 @@ impl Making {
     ) -> Result<(Init, HostEnd, Option<OwnedFd>, Vec<Hook>)> {
         let Compiled { plan, host, cgroup, .. } = compiled;
         self.state.cgroup = record_of(&cgroup.record());
+        self.resctrl = Resctrl::prepare(plan.intel_rdt.as_ref(), self.state.id.as_str())?;
+        self.state.resctrl = self.resctrl.as_ref().map(Resctrl::planned).unwrap_or_default();
         self.reservation.save(&self.state, Durability::Passing)?;
         let exec_fifo = match until {
             Until::Start => {
@@ -331,6 +343,10 @@ impl Making {
         crate::step("6", "serve");
         if !limits_first {
             cgroup.apply_limits()?;
+        }
+        if let Some(resctrl) = &mut self.resctrl {
+            resctrl.apply(init.pid()).map_err(Error::Start)?;
+            self.state.resctrl = resctrl.made().to_vec();
         }
         self.net_devices = net_devices::move_in(&plan, network, &init).map_err(Error::Start)?;
         self.serve(&plan, &host, &mut init, &channel)?;
@@ -425,6 +441,9 @@ impl Making {
     fn commit(self, init: Init, channel: HostEnd, terminal: Option<OwnedFd>, poststart: Vec<Hook>) -> Result<Made> {
         if let Some(moved) = self.net_devices {
             moved.keep();
+        }
+        if let Some(resctrl) = self.resctrl {
+            resctrl.keep();
         }
         let dir = self.reservation.commit();
         crate::step("9", "let init go on");

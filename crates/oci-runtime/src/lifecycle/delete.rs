@@ -110,6 +110,7 @@ fn clear(dir: &ContainerDir, state: &ContainerState, durability: Durability, war
             }
         }
     }
+    super::resctrl::remove(&state.resctrl)?;
     crate::step("3", "remove the directory");
     dir.remove(durability)?;
     crate::step("4", "poststop hooks");

@@ -3,6 +3,7 @@
 //! Called by `cli` only. The rule: whatever makes a kernel object owns its removal. A verb that fails leaves the host
 //! as it was; a runtime that is killed leaves a state from which `delete --force` removes everything.
 
+pub mod check;
 pub mod create;
 pub mod delete;
 pub mod error;
@@ -18,6 +19,7 @@ mod listener;
 mod net_devices;
 mod pid_file;
 pub mod ps;
+mod resctrl;
 mod spawn;
 pub mod start;
 mod terminal;

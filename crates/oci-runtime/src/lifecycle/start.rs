@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::{Container, Error, Result, hook_state};
 use crate::hooks;
+use crate::init::ACKNOWLEDGE;
 use crate::init::failure::{Explain, Failure};
 use crate::plan::Hook;
 
@@ -58,9 +59,10 @@ fn await_execution(watch: &OwnedFd) -> Result<()> {
     while let Err(Errno::INTR) = rustix::event::poll(&mut watched, None) {}
     let mut left = [0u8; 4096];
     let length = rustix::io::read(watch, &mut left).explain(|| "cannot read from the exec FIFO")?;
-    match &left[..length] {
-        [] => Ok(()),
-        GO => Err(Failure::new("the container's init has died before it was started").into()),
+    let said = &left[..length];
+    match said.strip_prefix(ACKNOWLEDGE).unwrap_or(said) {
+        [] if length > 0 => Ok(()),
+        [] | GO => Err(Failure::new("the container's init has died before it was started").into()),
         said => Err(Error::Start(Failure::new(String::from_utf8_lossy(said)))),
     }
 }

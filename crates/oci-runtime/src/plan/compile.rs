@@ -10,8 +10,8 @@ use nix::mount::MsFlags;
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Spec};
 
 use super::{
-    Mount, MountKind, Plan, PlanError, Rootfs, devices, hooks, memory_policy, mount_options, mounts, namespaces,
-    net_devices, paths, process, scheduling, sysctl, unsupported,
+    Mount, MountKind, Plan, PlanError, Rootfs, devices, foreign, hooks, intel_rdt, memory_policy, mount_options,
+    mounts, namespaces, net_devices, paths, process, scheduling, sysctl,
 };
 use crate::security::seccomp;
 
@@ -52,7 +52,7 @@ impl Plan {
         cache: &dyn seccomp::Cache,
     ) -> Result<Plan, PlanError> {
         let mut warnings = Vec::new();
-        unsupported::check(spec, &mut warnings)?;
+        foreign::check(spec, &mut warnings);
         let linux = spec.linux().as_ref();
         let namespaces = namespaces::compile(list(linux, Linux::namespaces))?;
         if host.euid != 0 && !namespaces.has(Kind::User as u64) {
@@ -71,7 +71,9 @@ impl Plan {
             process::check_mapped(process, &uid_map, &gid_map)?;
         }
         let listed = spec.mounts().as_deref().unwrap_or_default();
+        let mount_label = process::label(linux.and_then(|l| l.mount_label().as_ref()), "linux.mountLabel")?;
         let around = mounts::Surroundings {
+            label: mount_label.as_deref(),
             bundle: &options.bundle,
             namespaces: &namespaces,
             maps: (&uid_map, &gid_map),
@@ -86,6 +88,7 @@ impl Plan {
         let time_offsets = linux.and_then(|l| l.time_offsets().as_ref());
         let profile = linux.and_then(|l| l.seccomp().as_ref());
         let personality = linux.and_then(|l| l.personality().as_ref());
+        let intel_rdt = linux.and_then(|l| l.intel_rdt().as_ref());
         let memory_policy = linux.and_then(|l| l.memory_policy().as_ref());
         let plan = Plan {
             rootfs: rootfs(spec, options)?,
@@ -100,11 +103,13 @@ impl Plan {
                 .map(|profile| seccomp::compile_cached(profile, cache))
                 .transpose()?,
             net_devices: net_devices::compile(linux.and_then(|l| l.net_devices().as_ref()), &namespaces)?,
+            intel_rdt: intel_rdt.map(intel_rdt::compile).transpose()?,
             personality: personality.map(scheduling::personality).transpose()?,
             memory_policy: memory_policy.map(memory_policy::compile).transpose()?,
             hooks: hooks::compile(spec.hooks().as_ref())?,
             annotations: annotations(spec.annotations().as_ref())?,
             oci_version: spec.version().clone(),
+            mount_label,
             namespaces,
             uid_map,
             gid_map,

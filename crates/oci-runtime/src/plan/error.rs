@@ -23,9 +23,4 @@ impl PlanError {
             message: message.to_string(),
         }
     }
-
-    /// A field that is valid but that this runtime cannot carry out yet.
-    pub(crate) fn unsupported(field: impl Display) -> Self {
-        Self::new(field, "is not supported")
-    }
 }

@@ -9,7 +9,7 @@ use oci_spec::runtime::{self as oci, Capabilities, Capability, LinuxCapabilities
 use serde::Deserialize;
 use serde::de::value::{Error as NoName, StrDeserializer};
 
-use super::{Host, Options, PlanError, Process, process, unsupported};
+use super::{Host, Options, PlanError, Process, process};
 
 /// What the command line says about the process.
 #[derive(Debug, Default, Clone)]
@@ -69,13 +69,13 @@ pub(crate) fn compile(
     if changes.no_new_privileges {
         section.set_no_new_privileges(Some(true));
     }
-    for (label, field) in [(&changes.apparmor, "--apparmor"), (&changes.label, "--process-label")] {
-        if label.as_ref().is_some_and(|label| !label.is_empty()) {
-            return Err(PlanError::unsupported(field));
-        }
+    if changes.apparmor.is_some() {
+        section.set_apparmor_profile(changes.apparmor.clone());
+    }
+    if changes.label.is_some() {
+        section.set_selinux_label(changes.label.clone());
     }
     add_capabilities(&mut section, &changes.capabilities, warnings)?;
-    unsupported::check_process(&section)?;
     process::compile(&section, options, host, warnings)
 }
 

@@ -9,8 +9,10 @@ mod compile;
 mod devices;
 mod error;
 pub(crate) mod exec;
+mod foreign;
 mod hooks;
 mod id_maps;
+mod intel_rdt;
 mod lists;
 mod memory_policy;
 mod mount_options;
@@ -21,13 +23,13 @@ pub(crate) mod paths;
 mod process;
 mod scheduling;
 mod sysctl;
-mod unsupported;
 
 use std::ffi::CString;
 use std::path::PathBuf;
 
 pub(crate) use compile::{Host, Options};
 pub(crate) use error::PlanError;
+pub(crate) use intel_rdt::check_class;
 use nucleus_sys::mount::Attributes;
 use nucleus_sys::sched;
 
@@ -67,6 +69,10 @@ pub(crate) struct Plan {
     pub seccomp: Option<Seccomp>,
     /// `linux.netDevices`, sorted by the name on the host.
     pub net_devices: Vec<NetDevice>,
+    /// `linux.intelRdt`.
+    pub intel_rdt: Option<IntelRdt>,
+    /// `linux.mountLabel`; it is also in the data of the mounts that take it.
+    pub mount_label: Option<String>,
     /// `linux.personality`, for personality(2).
     pub personality: Option<u32>,
     /// `linux.memoryPolicy`.
@@ -197,6 +203,17 @@ pub(crate) enum MountKind {
     },
 }
 
+/// `linux.intelRdt`, for the resctrl filesystem.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct IntelRdt {
+    /// `closID`; the container's id is used when config is silent.
+    pub clos_id: Option<String>,
+    /// The lines for the `schemata` file.
+    pub lines: Vec<String>,
+    /// `enableMonitoring`.
+    pub monitoring: bool,
+}
+
 /// One entry of `linux.netDevices`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct NetDevice {
@@ -250,6 +267,10 @@ pub(crate) struct Process {
     pub terminal: bool,
     /// `consoleSize`: (rows, columns).
     pub console_size: Option<(u16, u16)>,
+    /// `apparmorProfile`.
+    pub apparmor_profile: Option<String>,
+    /// `selinuxLabel`.
+    pub selinux_label: Option<String>,
     /// `scheduler`, for sched_setattr(2).
     pub scheduler: Option<sched::Scheduler>,
     /// `ioPriority`: class and level for ioprio_set(2).

@@ -37,6 +37,8 @@ pub(crate) struct Surroundings<'a> {
     pub bundle: &'a Path,
     /// `linux.namespaces`.
     pub namespaces: &'a Namespaces,
+    /// `linux.mountLabel`.
+    pub label: Option<&'a str>,
     /// The maps of a new user namespace, users and groups.
     pub maps: (&'a [IdMapping], &'a [IdMapping]),
 }
@@ -64,6 +66,7 @@ fn one(
     let kind = kind(mount, &words, i, around.bundle)?;
     check_proc(&destination, mount, &kind, i)?;
     let id_map = id_maps::compile(mount, &kind, words.id_map, i, around)?;
+    let data = labelled(words.data, &kind, around.label, i)?;
     let mut compiled = Mount {
         destination,
         kind,
@@ -74,7 +77,7 @@ fn one(
         },
         recursive: words.recursive,
         more_propagation: words.more_propagation,
-        data: paths::c_string(words.data.as_bytes(), format_args!("mounts[{i}].options"))?,
+        data: paths::c_string(data.as_bytes(), format_args!("mounts[{i}].options"))?,
         copy_up: words.copy_up,
         id_map: id_map.map(Box::new),
     };
@@ -84,7 +87,7 @@ fn one(
             ..words.attributes
         };
         compiled.flags = 0;
-        if words.superblock || !words.data.is_empty() {
+        if words.superblock || !data.is_empty() {
             // The kernel ignores these for a bind mount, and so do other runtimes.
             warnings.push(format!(
                 "mounts[{i}].options: ignoring options of a filesystem on a bind mount at {:?}",
@@ -100,6 +103,37 @@ fn one(
         compiled.copy_up = false;
     }
     Ok(compiled)
+}
+
+/// Adds `linux.mountLabel` to the data of a filesystem that takes one. Labels hold commas, hence the quotes.
+fn labelled(mut data: String, kind: &MountKind, label: Option<&str>, i: usize) -> Result<String, PlanError> {
+    let (Some(label), MountKind::Filesystem { fstype, .. }) = (label, kind) else {
+        return Ok(data);
+    };
+    // The kernel labels the files of these by itself.
+    let by_kernel = ["proc", "sysfs", "mqueue"]
+        .iter()
+        .any(|name| fstype.to_bytes() == name.as_bytes());
+    if by_kernel || data.split(',').any(|option| option.starts_with("context=")) {
+        return Ok(data);
+    }
+    if label.contains('"') {
+        return Err(PlanError::new("linux.mountLabel", "must not contain a quotation mark"));
+    }
+    let comma = if data.is_empty() { "" } else { "," };
+    data += &format!("{comma}context=\"{label}\"");
+    check_length(&data, i)?;
+    Ok(data)
+}
+
+fn check_length(data: &str, i: usize) -> Result<(), PlanError> {
+    if data.len() <= LONGEST_DATA {
+        return Ok(());
+    }
+    Err(PlanError::new(
+        format_args!("mounts[{i}].options"),
+        format_args!("{} bytes of data are more than the kernel's {LONGEST_DATA}", data.len()),
+    ))
 }
 
 /// The options of one mount, sorted by what they are for.
@@ -137,15 +171,7 @@ impl Words {
                 }
             }
         }
-        if words.data.len() > LONGEST_DATA {
-            return Err(PlanError::new(
-                format_args!("mounts[{i}].options"),
-                format_args!(
-                    "{} bytes of data are more than the kernel's {LONGEST_DATA}",
-                    words.data.len()
-                ),
-            ));
-        }
+        check_length(&words.data, i)?;
         Ok(words)
     }
 

@@ -49,6 +49,8 @@ pub(crate) fn compile(
         oom_score_adj: process.oom_score_adj(),
         terminal,
         console_size: console_size(process)?,
+        apparmor_profile: label(process.apparmor_profile().as_ref(), "process.apparmorProfile")?,
+        selinux_label: label(process.selinux_label().as_ref(), "process.selinuxLabel")?,
         scheduler: process.scheduler().as_ref().map(scheduling::scheduler).transpose()?,
         io_priority: process
             .io_priority()
@@ -61,6 +63,15 @@ pub(crate) fn compile(
             .map(scheduling::cpu_affinity)
             .transpose()?,
     })
+}
+
+/// A label or profile for the kernel's security modules; an empty one asks for nothing.
+pub(crate) fn label(label: Option<&String>, field: &str) -> Result<Option<String>, PlanError> {
+    let Some(label) = label.filter(|label| !label.is_empty()) else {
+        return Ok(None);
+    };
+    paths::no_nul(label.as_ref(), field)?;
+    Ok(Some(label.clone()))
 }
 
 /// Who would hold the terminal's other end? The wording is runc's, which engines and their users know.

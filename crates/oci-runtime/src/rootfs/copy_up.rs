@@ -19,7 +19,7 @@ use super::root::attach;
 pub fn mount(target: &OwnedFd, flags: MountFlags, data: &[u8]) -> Result<(), Errno> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "source", "tmpfs")?;
-    for option in data.split(|byte| *byte == b',').filter(|option| !option.is_empty()) {
+    for option in options(data).iter().filter(|option| !option.is_empty()) {
         match option.iter().position(|byte| *byte == b'=') {
             Some(at) => rustix::mount::fsconfig_set_string(&context, &option[..at], &option[at + 1..])?,
             None => rustix::mount::fsconfig_set_flag(&context, option)?,
@@ -42,6 +42,20 @@ pub fn mount(target: &OwnedFd, flags: MountFlags, data: &[u8]) -> Result<(), Err
         nucleus_sys::mount::set_attributes(&tmpfs, attributes, false)?;
     }
     attach(tmpfs, target)
+}
+
+/// Splits data at its commas, but for those between quotation marks, as mount(2) does with labels; the marks go.
+fn options(data: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = vec![Vec::new()];
+    let mut quoted = false;
+    for byte in data {
+        match byte {
+            b'"' => quoted = !quoted,
+            b',' if !quoted => all.push(Vec::new()),
+            byte => all.last_mut().into_iter().for_each(|option| option.push(*byte)),
+        }
+    }
+    all
 }
 
 /// `MS_*` mount flags as mount_setattr(2) names them.
@@ -125,4 +139,18 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) 
     }
     // The owner is changed first: chown(2) clears set-user-id bits.
     rustix::fs::chmodat(to, name, mode, AtFlags::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_of_a_label_do_not_split_it() {
+        assert_eq!(
+            options(b"size=1k,context=\"a:b:c1,c2\",noswap"),
+            [b"size=1k".to_vec(), b"context=a:b:c1,c2".to_vec(), b"noswap".to_vec()]
+        );
+        assert_eq!(options(b""), [b""]);
+    }
 }

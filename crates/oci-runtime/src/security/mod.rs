@@ -3,4 +3,5 @@
 //! Each module turns its part of config.json into what the kernel takes; applying it is init's work, at the step that
 //! the order of init prescribes.
 
+pub(crate) mod lsm;
 pub(crate) mod seccomp;

@@ -34,11 +34,9 @@ pub(crate) trait Cache {
 }
 
 /// Nothing is kept.
-#[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct NoCache;
 
-#[cfg(test)]
 impl Cache for NoCache {
     fn get(&self, _: &str) -> Option<Vec<u8>> {
         None

@@ -277,3 +277,52 @@ fn unknown_capabilities_are_named() {
     }
     test.nothing_left();
 }
+
+#[test]
+fn a_class_of_service_needs_resctrl() {
+    let Some(test) = Test::new() else { return };
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    if mounts.contains(" - resctrl ") {
+        crate::common::skip("resctrl is mounted here");
+        return;
+    }
+    for rdt in [
+        json!({}),
+        json!({ "closID": "gold" }),
+        json!({ "enableMonitoring": true }),
+    ] {
+        let c = test.script_with("true", |config| config["linux"]["intelRdt"] = rdt);
+        c.create()
+            .fails("linux.intelRdt: no resctrl filesystem is mounted on this host");
+    }
+    test.nothing_left();
+}
+
+#[test]
+fn labels_that_the_host_cannot_apply_are_refused() {
+    let Some(test) = Test::new() else { return };
+    let refused = |edit: fn(&mut Value), text: &str| {
+        test.script_with("true", edit).create().fails(text);
+    };
+    if !fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y")) {
+        refused(
+            |config| config["process"]["apparmorProfile"] = json!("acme_secure_profile"),
+            "process.apparmorProfile: cannot apply \"acme_secure_profile\", as AppArmor is not enabled on this host",
+        );
+        let c = test.script_with("echo fine", |config| {
+            config["process"]["apparmorProfile"] = json!("unconfined");
+        });
+        c.run().ok().prints("fine");
+    }
+    if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        refused(
+            |config| config["process"]["selinuxLabel"] = json!("system_u:system_r:svirt_lxc_net_t:s0"),
+            "process.selinuxLabel: cannot apply \"system_u:system_r:svirt_lxc_net_t:s0\", as SELinux is not enabled",
+        );
+        refused(
+            |config| config["linux"]["mountLabel"] = json!("system_u:object_r:svirt_sandbox_file_t:s0"),
+            "linux.mountLabel: cannot apply \"system_u:object_r:svirt_sandbox_file_t:s0\", as SELinux is not enabled",
+        );
+    }
+    test.nothing_left();
+}

@@ -142,6 +142,35 @@ fn cpus_of_exec_do_not_concern_the_first_process() {
 }
 
 #[test]
+fn exec_runs_on_the_cpus_of_its_own() {
+    let Some(test) = Test::new() else { return };
+    let (c, pid) = sleeping(&test, |config| {
+        config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
+    });
+    let allowed = |who: &str| format!("grep Cpus_allowed_list /proc/{who}/status");
+    let inside = || {
+        let program = ["sh", "-c", &allowed("self")].map(str::to_owned);
+        c.verb("exec", &[]).args(program).run().ok().stdout
+    };
+    assert_eq!(field(&inside(), "Cpus_allowed_list"), "0");
+    let of_init = shell(&allowed(&pid.to_string()));
+    assert_eq!(of_init, shell(&allowed("self")), "init is as free as we are");
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
+        c.edit(|config| config["process"]["execCPUAffinity"] = json!({"final": "1"}));
+        assert_eq!(field(&inside(), "Cpus_allowed_list"), "1");
+    }
+    c.edit(|config| config["process"]["execCPUAffinity"] = json!({"final": "8000"}));
+    let out = c.verb("exec", &[]).args(["true"]).run();
+    assert!(
+        out.said()
+            .contains("process.execCPUAffinity.final: the kernel refuses it"),
+        "{out}"
+    );
+    c.force_delete().ok();
+    test.nothing_left();
+}
+
+#[test]
 fn the_memory_policy() {
     let Some(test) = Test::new() else { return };
     if fs::metadata("/proc/self/numa_maps").is_err() {

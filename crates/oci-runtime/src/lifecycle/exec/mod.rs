@@ -28,6 +28,7 @@ use crate::init::joined::{Guest, Way};
 use crate::plan::exec::Changes;
 use crate::plan::{self, Namespaces, Plan};
 use crate::rootfs::console;
+use crate::security::lsm;
 use crate::spec;
 pub use shared::record;
 
@@ -122,12 +123,14 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
     shared::fill_in(&mut process, &container.state.exec);
     let seccomp = shared::filter(container)?;
     warnings.iter().for_each(|warning| warn(warning));
-    Ok(Plan {
+    let plan = Plan {
         process: Some(process),
         seccomp,
         namespaces,
         ..shared::domain(&container.state.exec)
-    })
+    };
+    lsm::check(&plan)?;
+    Ok(plan)
 }
 
 /// The container's own process, from config.json as it is now: that is what runc does, and the way to change what a
@@ -180,6 +183,7 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
             .then(|| super::keyring_of(&options.id))
             .transpose()?,
         console_socket: terminal.socket.take(),
+        procfs: lsm::asked(plan).then(super::host::open_procfs).transpose()?,
     };
     crate::step("exec:4", "clone3");
     let beside_init = || target::cgroup_of(init, cgroups.unified()?);

@@ -1,11 +1,11 @@
-//! `root`, paths, hooks, annotations, and the fields that are not implemented.
+//! `root`, paths, hooks, annotations, labels, and what is meant for other platforms.
 
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 use serde_json::{Value, json};
 
-use super::{HOST, compile_with, error, options, plan, refused};
+use super::{HOST, compile_with, options, plan, refused};
 use crate::plan::Options;
 
 #[test]
@@ -154,35 +154,56 @@ fn annotations_are_sorted_and_ours_are_checked() {
 }
 
 #[test]
-fn what_is_not_implemented_is_refused_by_name() {
-    let process = |field: &str, value: Value| (json!({"process": {field: value}}), format!("process.{field}"));
-    let linux = |field: &str, value: Value| (json!({"linux": {field: value}}), format!("linux.{field}"));
-    let table = [
-        process("apparmorProfile", json!("docker-default")),
-        process("selinuxLabel", json!("system_u:system_r:container_t:s0")),
-        process("commandLine", json!("cmd.exe")),
-        linux("mountLabel", json!("system_u:object_r:container_file_t:s0")),
-        linux("intelRdt", json!({"closID": "guaranteed"})),
-    ];
-    for (patch, field) in table {
-        assert_eq!(error(patch), format!("{field}: is not supported"));
-    }
+fn labels_are_taken_as_they_are() {
+    let label = "system_u:object_r:container_file_t:s0:c1,c2";
+    let plan = plan(json!({
+        "process": {"apparmorProfile": "docker-default", "selinuxLabel": "a:b"},
+        "linux": {"mountLabel": label},
+        "mounts": [
+            {"destination": "/a", "type": "tmpfs", "options": ["size=1k"]},
+            {"destination": "/b", "type": "devpts"},
+            {"destination": "/c", "type": "sysfs"},
+            {"destination": "/d", "type": "bind", "source": "/s"},
+            {"destination": "/e", "type": "tmpfs", "options": ["context=x"]},
+        ]
+    }));
+    let data: Vec<&str> = plan.mounts.iter().map(|mount| mount.data.to_str().unwrap()).collect();
+    let context = format!("context=\"{label}\"");
+    let with_size = format!("size=1k,{context}");
+    assert_eq!(data, [with_size.as_str(), &context, "", "", "context=x"]);
+    assert_eq!(plan.mount_label.as_deref(), Some(label));
+    let process = plan.process.unwrap();
+    assert_eq!(process.apparmor_profile.as_deref(), Some("docker-default"));
+    assert_eq!(process.selinux_label.as_deref(), Some("a:b"));
+    refused([
+        (
+            json!({"process": {"apparmorProfile": "\u{0}"}}),
+            "process.apparmorProfile: must not contain a NUL byte",
+        ),
+        (
+            json!({"linux": {"mountLabel": "\""}, "mounts": [{"destination": "/a", "type": "tmpfs"}]}),
+            "linux.mountLabel: must not contain a quotation mark",
+        ),
+    ]);
 }
 
 #[test]
-fn empty_forms_of_what_is_not_implemented_ask_for_nothing() {
+fn empty_forms_ask_for_nothing() {
     plan(json!({
         "process": {"apparmorProfile": "", "selinuxLabel": "", "execCPUAffinity": {}},
-        "linux": {"mountLabel": "", "netDevices": {}, "intelRdt": {}}
+        "linux": {"mountLabel": "", "netDevices": {}}
     }));
 }
 
 #[test]
 fn sections_for_other_platforms_are_ignored_with_a_warning() {
-    let plan = plan(json!({"windows": {"layerFolders": ["C:\\x"]}, "vm": {"kernel": {"path": "/k"}}}));
+    let plan = plan(
+        json!({"process": {"commandLine": "cmd.exe"}, "windows": {"layerFolders": ["C:\\x"]}, "vm": {"kernel": {"path": "/k"}}}),
+    );
     assert_eq!(
         plan.warnings,
         [
+            "process.commandLine: ignored, as this is not its platform",
             "windows: ignored, as this is not its platform",
             "vm: ignored, as this is not its platform"
         ]

@@ -6,6 +6,7 @@
 mod devices;
 mod golden;
 mod id_maps;
+mod intel_rdt;
 mod misc;
 mod mounts;
 mod mutations;

@@ -1,7 +1,10 @@
-//! Random damage to real configs: loading and compiling never panic, and an error always names a field.
+//! Random damage to real configs: loading and compiling, control groups included, never panic, and an error always
+//! names a field. `PROPTEST_CASES` sets how long that goes on.
 
 use std::fs;
+use std::path::Path;
 
+use nucleus_cgroup::{Facts, Layout};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -35,6 +38,7 @@ fn replacement() -> impl Strategy<Value = Option<Value>> {
         (-2i64..5000).prop_map(|n| Some(json!(n))),
         any::<u64>().prop_map(|n| Some(json!(n))),
         ".{0,12}".prop_map(|s| Some(json!(s))),
+        "[0-9,-]{0,6}".prop_map(|s| Some(json!(s))),
         "[a-z/.=]{0,12}".prop_map(|s| Some(json!(s))),
         "/(proc|sys|dev|\\.\\.)?/?[a-z\\x00]{0,3}".prop_map(|s| Some(json!(s))),
         Just(Some(json!([]))),
@@ -93,9 +97,43 @@ fn field(text: &[u8]) -> Option<String> {
         console_socket: terminal,
         ..options()
     };
-    Plan::compile(&spec, &options, &HOST, &crate::security::seccomp::NoCache)
-        .err()
-        .map(|e| e.field)
+    if let Err(error) = Plan::compile(&spec, &options, &HOST, &crate::security::seccomp::NoCache) {
+        return Some(error.field);
+    }
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let path = linux
+        .and_then(|linux| linux.cgroups_path().as_deref())
+        .and_then(Path::to_str);
+    layouts().iter().find_map(|layout| {
+        let plan = nucleus_cgroup::Plan::compile(resources, path, "id", layout, false);
+        plan.err().map(|error| error.field.into_owned())
+    })
+}
+
+/// A host of each kind, with every controller that there is.
+fn layouts() -> &'static [Layout; 2] {
+    static LAYOUTS: std::sync::OnceLock<[Layout; 2]> = std::sync::OnceLock::new();
+    LAYOUTS.get_or_init(|| {
+        let names = "cpu cpuset memory devices freezer blkio pids hugetlb net_cls net_prio rdma";
+        let (mut own, mut mountinfo) = (String::new(), String::new());
+        for (n, name) in names.split(' ').enumerate() {
+            own += &format!("{n}:{name}:/\n");
+            mountinfo += &format!("{n} 1 0:{n} / /sys/fs/cgroup/{name} rw - cgroup cgroup rw,{name}\n");
+        }
+        let v1 = Layout::parse(&Facts {
+            own: &own,
+            mountinfo: &mountinfo,
+            ..Facts::default()
+        });
+        let v2 = Layout::parse(&Facts {
+            v2_mount: Some("/sys/fs/cgroup"),
+            v2_controllers: "cpuset cpu io memory hugetlb pids rdma misc",
+            own: "0::/\n",
+            mountinfo: "",
+        });
+        [v1, v2]
+    })
 }
 
 /// An error names a field of the specification, or the whole.
@@ -106,6 +144,18 @@ fn check(text: &[u8]) {
     }
 }
 
+/// Enough cases to find what is easy to find, in about a second.
+fn bounded() -> ProptestConfig {
+    ProptestConfig {
+        cases: match std::env::var_os("PROPTEST_CASES") {
+            Some(_) => ProptestConfig::default().cases,
+            None => 400,
+        },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 /// The texts of all configs, read once.
 fn texts() -> &'static [Vec<u8>] {
     static TEXTS: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
@@ -113,7 +163,7 @@ fn texts() -> &'static [Vec<u8>] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(bounded())]
 
     #[test]
     fn damaged_values(
@@ -143,5 +193,39 @@ proptest! {
         }
         // The name of a field may itself be what is damaged.
         prop_assert_ne!(field(&text), Some(String::new()));
+    }
+}
+
+/// What the damage does not reach must be sound, or nothing behind it is ever tried.
+#[test]
+fn undamaged_configs_compile() {
+    for text in texts() {
+        let config = String::from_utf8_lossy(text);
+        let first = field(text);
+        // One of the layouts lacks what a config for the other asks for.
+        let of_layout = |field: &str| field.starts_with("linux.resources.");
+        assert!(first.as_deref().is_none_or(of_layout), "{first:?} of {config}");
+    }
+}
+
+proptest! {
+    #![proptest_config(bounded())]
+
+    #[test]
+    fn damaged_resources(
+        changes in prop::collection::vec((any::<usize>(), replacement()), 1..3),
+        layout in 0usize..2,
+    ) {
+        let text = texts().iter().find(|text| text.windows(12).any(|word| word == b"memBwSchema\"")).unwrap();
+        let mut config: Value = serde_json::from_slice(text).unwrap();
+        for (pick, with) in changes {
+            damage(&mut config["linux"]["resources"], pick, with);
+        }
+        let Ok((spec, _)) = crate::spec::parse(config.to_string().as_bytes()) else { return Ok(()) };
+        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let plan = nucleus_cgroup::Plan::compile(resources, None, "id", &layouts()[layout], false);
+        if let Err(error) = plan {
+            prop_assert!(error.field.starts_with("linux.resources"), "{}", error.field);
+        }
     }
 }

@@ -1,0 +1,205 @@
+//! `linux.intelRdt`: the container's class of service and monitoring group in the resctrl filesystem.
+//!
+//! Directories that this runtime makes are recorded before they are made and removed with the container; those that
+//! were there belong to somebody else and stay. A config without the section does not look for resctrl at all.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::process::Pid;
+
+use crate::init::failure::{Explain, Failure};
+use crate::plan::{IntelRdt, check_class};
+
+/// Where resctrl is mounted by convention.
+const USUAL: &str = "/sys/fs/resctrl";
+/// `RDTGROUP_SUPER_MAGIC` of linux/magic.h.
+const MAGIC: u64 = 0x0765_5821;
+
+/// What is to be done for one container. Dropped, it removes the directories that it has made, unless
+/// [`Resctrl::keep`] was called.
+#[derive(Debug)]
+pub struct Resctrl {
+    class: PathBuf,
+    monitoring: Option<PathBuf>,
+    lines: Vec<String>,
+    made: Vec<PathBuf>,
+}
+
+impl Resctrl {
+    /// Looks for the resctrl filesystem and decides; `None` without the section.
+    ///
+    /// # Errors
+    /// Named by `linux.intelRdt`.
+    pub fn prepare(rdt: Option<&IntelRdt>, id: &str) -> Result<Option<Self>, Failure> {
+        let Some(rdt) = rdt else { return Ok(None) };
+        let root =
+            root().ok_or_else(|| Failure::new("linux.intelRdt: no resctrl filesystem is mounted on this host"))?;
+        Self::below(&root, rdt, id).map(Some)
+    }
+
+    fn below(root: &Path, rdt: &IntelRdt, id: &str) -> Result<Self, Failure> {
+        if rdt.clos_id.is_none() || rdt.monitoring {
+            check_class(id).map_err(|why| Failure::new(format!("linux.intelRdt: the container's id {id:?}: {why}")))?;
+        }
+        let class = match rdt.clos_id.as_deref() {
+            Some("/") => root.to_owned(),
+            name => root.join(name.unwrap_or(id)),
+        };
+        if rdt.clos_id.is_some() && rdt.lines.is_empty() && !class.is_dir() {
+            return Err(Failure::new(format!(
+                "linux.intelRdt.closID: {} must exist when config.json says nothing about its schemata",
+                class.display()
+            )));
+        }
+        Ok(Self {
+            monitoring: rdt.monitoring.then(|| class.join("mon_groups").join(id)),
+            lines: rdt.lines.clone(),
+            class,
+            made: Vec::new(),
+        })
+    }
+
+    /// The directories that are to be made, for the record: the monitoring group comes before its class.
+    pub fn planned(&self) -> Vec<PathBuf> {
+        let all = self.monitoring.iter().chain([&self.class]);
+        all.filter(|dir| !dir.exists()).cloned().collect()
+    }
+
+    /// Makes what is missing and puts `pid`, with all that it will start, into it.
+    ///
+    /// # Errors
+    /// Named by the field of `linux.intelRdt`, with the file.
+    pub fn apply(&mut self, pid: Pid) -> Result<(), Failure> {
+        let schemata = self.class.join("schemata");
+        if self.make(&self.class.clone())? {
+            if !self.lines.is_empty() {
+                let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
+                write(&schemata, &text)?;
+            }
+        } else if !self.lines.is_empty() {
+            let there = fs::read_to_string(&schemata)
+                .explain(|| format!("linux.intelRdt: cannot read {}", schemata.display()))?;
+            self.compare(&there)?;
+        }
+        let pid = pid.as_raw_nonzero().to_string();
+        write(&self.class.join("tasks"), &pid)?;
+        if let Some(group) = self.monitoring.clone() {
+            self.make(&group)?;
+            write(&group.join("tasks"), &pid)?;
+        }
+        Ok(())
+    }
+
+    /// The directories that were made, in the order of their removal.
+    pub fn made(&self) -> &[PathBuf] {
+        &self.made
+    }
+
+    /// The container exists: the directories are its own.
+    pub fn keep(mut self) {
+        self.made.clear();
+    }
+
+    /// True when the directory was not there.
+    fn make(&mut self, dir: &Path) -> Result<bool, Failure> {
+        match fs::create_dir(dir) {
+            Ok(()) => {
+                self.made.insert(0, dir.to_owned());
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            error => error
+                .explain(|| format!("linux.intelRdt: cannot make {}", dir.display()))
+                .map(|()| true),
+        }
+    }
+
+    /// A class that was there is not changed, as others may live in it: it must be what config.json says.
+    fn compare(&self, there: &str) -> Result<(), Failure> {
+        let there = schema(there.lines());
+        for line in &self.lines {
+            for (place, value) in schema([line.as_str()].into_iter()) {
+                if there.get(&place) != Some(&value) {
+                    let (resource, domain) = &place;
+                    return Err(Failure::new(format!(
+                        "linux.intelRdt: {} exists, and its schemata differ from config.json's {line:?} ({resource}:{domain})",
+                        self.class.display()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Resctrl {
+    fn drop(&mut self) {
+        // Nobody is left to be told; `delete` finds them in the record.
+        let _ = remove(&self.made);
+    }
+}
+
+/// Removes directories that were made for a container.
+///
+/// # Errors
+/// Named by the directory; one that is gone is none.
+pub fn remove(made: &[PathBuf]) -> Result<(), Failure> {
+    for dir in made {
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => other.explain(|| format!("linux.intelRdt: cannot remove {}", dir.display()))?,
+        }
+    }
+    Ok(())
+}
+
+/// `L3:0=f;1=0f` as ((L3, 0), f) and ((L3, 1), f): the kernel pads values and domains.
+fn schema<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeMap<(String, String), String> {
+    let mut all = BTreeMap::new();
+    for line in lines {
+        let Some((resource, domains)) = line.split_once(':') else {
+            continue;
+        };
+        for (domain, value) in domains.split(';').filter_map(|part| part.split_once('=')) {
+            let bare = |number: &str| number.trim().trim_start_matches('0').to_ascii_lowercase();
+            all.insert((resource.trim().to_owned(), bare(domain)), bare(value));
+        }
+    }
+    all
+}
+
+/// Where resctrl is mounted.
+fn root() -> Option<PathBuf> {
+    let genuine = |path: &Path| rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as u64 == MAGIC);
+    if genuine(Path::new(USUAL)) {
+        return Some(USUAL.into());
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts
+        .lines()
+        .filter_map(|line| line.split_once(" - resctrl ")?.0.split(' ').nth(4).map(PathBuf::from))
+        .find(|path| genuine(path))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    // A file that the kernel has not made cannot be made on resctrl.
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).explain(|| {
+        format!(
+            "linux.intelRdt: cannot write {:?} to {}",
+            text.trim_end(),
+            path.display()
+        )
+    })
+}
+
+#[cfg(test)]
+#[path = "resctrl_tests.rs"]
+mod tests;

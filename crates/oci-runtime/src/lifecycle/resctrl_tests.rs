@@ -1,0 +1,106 @@
+//! Classes of service and monitoring groups in a directory that looks like resctrl.
+
+use std::fs;
+
+use super::*;
+
+fn rdt(clos_id: Option<&str>, lines: &[&str], monitoring: bool) -> IntelRdt {
+    IntelRdt {
+        clos_id: clos_id.map(str::to_owned),
+        lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+        monitoring,
+    }
+}
+
+/// Like the kernel's: a group holds files, and is removed with them.
+fn empty(dir: &Path) {
+    for file in ["tasks", "schemata"] {
+        let _ = fs::remove_file(dir.join(file));
+    }
+    let _ = fs::remove_dir(dir.join("mon_groups"));
+}
+
+fn tree() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("mon_groups")).unwrap();
+    fs::write(dir.path().join("schemata"), "L3:0=fff;1=fff\n").unwrap();
+    dir
+}
+
+fn pid() -> Pid {
+    Pid::from_raw(4711).unwrap()
+}
+
+#[test]
+fn a_class_of_its_own_has_the_containers_id_and_goes_with_it() {
+    let tree = tree();
+    let class = tree.path().join("c1");
+    let mut group = Resctrl::below(tree.path(), &rdt(None, &["L3:0=f", "MB:0=50"], false), "c1").unwrap();
+    assert_eq!(group.planned(), std::slice::from_ref(&class));
+    group.apply(pid()).unwrap();
+    assert_eq!(fs::read_to_string(class.join("schemata")).unwrap(), "L3:0=f\nMB:0=50\n");
+    assert_eq!(fs::read_to_string(class.join("tasks")).unwrap(), "4711");
+    let made = group.made().to_vec();
+    assert_eq!(made, std::slice::from_ref(&class));
+    group.keep();
+    empty(&class);
+    remove(&made).unwrap();
+    assert!(!class.exists());
+    remove(&made).unwrap();
+}
+
+#[test]
+fn a_class_that_is_there_is_used_and_left() {
+    let tree = tree();
+    let class = tree.path().join("gold");
+    fs::create_dir(&class).unwrap();
+    fs::write(class.join("schemata"), "    MB:0=100;1= 50\n    L3:0=00f;1=fff\n").unwrap();
+    for lines in [&[][..], &["L3:0=F"], &["L3:1=0fff;0=f", "MB:1=50"]] {
+        let mut group = Resctrl::below(tree.path(), &rdt(Some("gold"), lines, false), "c1").unwrap();
+        assert!(group.planned().is_empty());
+        group.apply(pid()).unwrap();
+        assert!(group.made().is_empty());
+    }
+    for line in ["L3:0=7", "L3:2=f", "L2:0=f"] {
+        let mut group = Resctrl::below(tree.path(), &rdt(Some("gold"), &[line], false), "c1").unwrap();
+        let error = group.apply(pid()).unwrap_err().to_string();
+        assert!(error.contains("its schemata differ from config.json's"), "{error}");
+    }
+}
+
+#[test]
+fn a_class_without_schemata_must_be_there() {
+    let tree = tree();
+    let error = Resctrl::below(tree.path(), &rdt(Some("none"), &[], true), "c1").unwrap_err();
+    assert!(error.to_string().starts_with("linux.intelRdt.closID: "), "{error}");
+    let mut made = Resctrl::below(tree.path(), &rdt(Some("new"), &["L3:0=f"], false), "c1").unwrap();
+    made.apply(pid()).unwrap();
+    assert_eq!(made.made(), [tree.path().join("new")]);
+}
+
+#[test]
+fn a_monitoring_group_is_made_in_its_class() {
+    let tree = tree();
+    let group_dir = tree.path().join("mon_groups/c1");
+    let mut group = Resctrl::below(tree.path(), &rdt(Some("/"), &[], true), "c1").unwrap();
+    assert_eq!(group.planned(), std::slice::from_ref(&group_dir));
+    group.apply(pid()).unwrap();
+    assert_eq!(fs::read_to_string(group_dir.join("tasks")).unwrap(), "4711");
+    assert_eq!(fs::read_to_string(tree.path().join("tasks")).unwrap(), "4711");
+    assert_eq!(group.made(), [group_dir]);
+}
+
+#[test]
+fn a_failure_takes_back_what_was_made() {
+    let tree = tree();
+    let class = tree.path().join("c1");
+    let mut group = Resctrl::below(tree.path(), &rdt(None, &[], true), "c1").unwrap();
+    // No `mon_groups` in a class that a plain directory stands for.
+    let error = group.apply(pid()).unwrap_err().to_string();
+    assert!(error.contains("cannot make"), "{error}");
+    empty(&class);
+    drop(group);
+    assert!(!class.exists());
+    let error = Resctrl::below(tree.path(), &rdt(None, &[], false), "info").unwrap_err();
+    assert!(error.to_string().contains("reserved"), "{error}");
+}
