@@ -25,11 +25,11 @@ if [ -z "${NUCLEUS:-}" ]; then
         | jq -r 'select(.executable != null and .target.name == "nucleus") | .executable')
 fi
 cp "$NUCLEUS" "$share/nucleus"
-{ programs nucleus-cgroup cgroups && programs oci-runtime verbs config lifecycle run; } | while read -r name path; do
+{ programs nucleus-cgroup cgroups && programs oci-runtime verbs config lifecycle run exec; } | while read -r name path; do
     cp "$path" "$share/$name"
 done
 cp "$HERE/guest/tests" "$share/tests"
-strip --strip-debug "$share"/{nucleus,cgroups,verbs,config,lifecycle,run}
+strip --strip-debug "$share"/{nucleus,cgroups,verbs,config,lifecycle,run,exec}
 "$HERE/image.sh" "$HERE/../../.cache/vm"
 
 # --- two guests side by side: each has one thread

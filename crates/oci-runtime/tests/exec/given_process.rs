@@ -22,10 +22,12 @@ fn from_a_file_or_a_pipe() {
     assert_eq!(out.stdout, wanted);
     let out = c.verb("exec", &["-p", "-"]).stdin(process.to_string()).run().exits(5);
     assert_eq!(out.stdout, wanted);
-    let pipe = c
-        .verb("exec", &["--process", "/dev/fd/9"])
-        .redirected(&format!("9< <(cat {file})"));
-    assert_eq!(pipe.run().exits(5).stdout, wanted);
+    // As `--process <(command)` of a shell.
+    let fifo = c.bundle.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).expect("mkfifo");
+    let run = c.verb("exec", &["--process", fifo.to_str().expect("path")]).spawn();
+    fs::write(&fifo, process.to_string()).expect("writing");
+    assert_eq!(run.wait().exits(5).stdout, wanted);
 }
 
 #[test]
