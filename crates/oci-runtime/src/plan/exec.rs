@@ -276,19 +276,18 @@ mod tests {
     }
 
     #[test]
-    fn labels_of_the_flags_take_the_place_of_the_sections() {
+    fn labels_of_the_command_line_count_on_top_of_the_sections() {
         let section = json!({
-            "cwd": "/", "args": ["x"], "user": { "uid": 0, "gid": 0 }, "apparmorProfile": "old", "selinuxLabel": "old",
+            "cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}, "apparmorProfile": "own", "selinuxLabel": "own"
         });
         let section: oci::Process = serde_json::from_value(section).unwrap();
         let changes = Changes {
-            apparmor: Some("profile".to_owned()),
-            label: Some("label".to_owned()),
+            apparmor: Some("p".to_owned()),
             ..with_args()
         };
         let (options, host) = (Options::default(), Host { euid: 0, last_cap: 40 });
         let process = compile(section, &changes, &options, &host, &mut Vec::new()).unwrap();
-        assert_eq!(process.apparmor_profile.as_deref(), Some("profile"));
-        assert_eq!(process.selinux_label.as_deref(), Some("label"));
+        assert_eq!(process.apparmor_profile.as_deref(), Some("p"));
+        assert_eq!(process.selinux_label.as_deref(), Some("own"));
     }
 }
