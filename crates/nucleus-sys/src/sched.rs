@@ -1,4 +1,4 @@
-//! How the kernel schedules a process: `sched_setattr(2)`, `sched_setaffinity(2)`, `ioprio_set(2)`, `personality(2)`, `set_mempolicy(2)`.
+//! How the kernel schedules a process: `sched_setattr(2)`, `ioprio_set(2)`, `personality(2)`, `set_mempolicy(2)`.
 //!
 //! Plain numbers in, no judgement: what a policy, a class or a mode may be combined with is the caller's business, and
 //! the kernel's.

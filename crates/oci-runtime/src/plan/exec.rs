@@ -276,28 +276,18 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_refused_by_the_name_of_their_flag() {
-        for (changes, flag) in [
-            (
-                Changes {
-                    apparmor: Some("p".to_owned()),
-                    ..with_args()
-                },
-                "--apparmor",
-            ),
-            (
-                Changes {
-                    label: Some("l".to_owned()),
-                    ..with_args()
-                },
-                "--process-label",
-            ),
-        ] {
-            let section = json!({ "cwd": "/", "args": ["x"], "user": { "uid": 0, "gid": 0 } });
-            let section: oci::Process = serde_json::from_value(section).unwrap();
-            let (options, host) = (Options::default(), Host { euid: 0, last_cap: 40 });
-            let error = compile(section, &changes, &options, &host, &mut Vec::new()).unwrap_err();
-            assert_eq!(error.to_string(), format!("{flag}: is not supported"));
-        }
+    fn labels_of_the_command_line_count_on_top_of_the_sections() {
+        let section = json!({
+            "cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}, "apparmorProfile": "own", "selinuxLabel": "own"
+        });
+        let section: oci::Process = serde_json::from_value(section).unwrap();
+        let changes = Changes {
+            apparmor: Some("p".to_owned()),
+            ..with_args()
+        };
+        let (options, host) = (Options::default(), Host { euid: 0, last_cap: 40 });
+        let process = compile(section, &changes, &options, &host, &mut Vec::new()).unwrap();
+        assert_eq!(process.apparmor_profile.as_deref(), Some("p"));
+        assert_eq!(process.selinux_label.as_deref(), Some("own"));
     }
 }
