@@ -110,6 +110,12 @@ pub struct ExecRecord {
     /// The I/O priority of a process that names none: class and level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_priority: Option<(u16, u16)>,
+    /// The AppArmor profile of a process that names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apparmor_profile: Option<String>,
+    /// The SELinux label of a process that names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selinux_label: Option<String>,
     /// The CPUs, as a bit mask, of a process that names none until it enters the control groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_cpus: Option<Vec<u64>>,

@@ -27,6 +27,8 @@ pub fn record(plan: &Plan, no_new_keyring: bool) -> ExecRecord {
             .as_ref()
             .map(|policy| (policy.mode, policy.nodes.clone())),
         io_priority: process.and_then(|process| process.io_priority),
+        apparmor_profile: process.and_then(|process| process.apparmor_profile.clone()),
+        selinux_label: process.and_then(|process| process.selinux_label.clone()),
         initial_cpus: cpus.and_then(|cpus| cpus.initial.clone()),
         final_cpus: cpus.and_then(|cpus| cpus.final_.clone()),
     }
@@ -36,6 +38,9 @@ pub fn record(plan: &Plan, no_new_keyring: bool) -> ExecRecord {
 pub fn fill_in(process: &mut Process, record: &ExecRecord) {
     process.oom_score_adj = process.oom_score_adj.or(record.oom_score_adj);
     process.io_priority = process.io_priority.or(record.io_priority);
+    let or = |own: &mut Option<String>, containers: &Option<String>| *own = own.take().or_else(|| containers.clone());
+    or(&mut process.apparmor_profile, &record.apparmor_profile);
+    or(&mut process.selinux_label, &record.selinux_label);
     process.exec_cpu_affinity.get_or_insert_with(|| CpuAffinity {
         initial: record.initial_cpus.clone(),
         final_: record.final_cpus.clone(),
@@ -71,4 +76,48 @@ pub fn filter(container: &Container) -> Result<Option<Seccomp>> {
             metadata: agent.metadata,
         }),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_section_gets_what_is_the_containers_and_another_keeps_its_own() {
+        let process = Process {
+            oom_score_adj: Some(5),
+            io_priority: Some((2, 3)),
+            apparmor_profile: Some("profile".to_owned()),
+            selinux_label: Some("label".to_owned()),
+            exec_cpu_affinity: Some(CpuAffinity {
+                initial: Some(vec![1]),
+                final_: Some(vec![2]),
+            }),
+            ..Process::default()
+        };
+        let plan = Plan {
+            process: Some(process.clone()),
+            personality: Some(8),
+            ..Plan::default()
+        };
+        let record = record(&plan, true);
+        assert!(record.no_new_keyring && record.seccomp_flags.is_none());
+        assert_eq!(domain(&record).personality, Some(8));
+        let mut silent = Process::default();
+        fill_in(&mut silent, &record);
+        assert_eq!(silent.oom_score_adj, process.oom_score_adj);
+        assert_eq!(silent.io_priority, process.io_priority);
+        assert_eq!(silent.apparmor_profile, process.apparmor_profile);
+        assert_eq!(silent.selinux_label, process.selinux_label);
+        assert_eq!(silent.exec_cpu_affinity, process.exec_cpu_affinity);
+        let mut own = Process {
+            oom_score_adj: Some(6),
+            apparmor_profile: Some("other".to_owned()),
+            ..Process::default()
+        };
+        fill_in(&mut own, &record);
+        assert_eq!(own.oom_score_adj, Some(6));
+        assert_eq!(own.apparmor_profile.as_deref(), Some("other"));
+        assert_eq!(own.selinux_label.as_deref(), Some("label"));
+    }
 }
