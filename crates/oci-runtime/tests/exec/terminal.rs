@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::pty::{Winsize, openpty};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use nix::sys::termios::tcgetattr;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::json;
 
 use crate::common::{Test, wait_for};
@@ -59,34 +60,19 @@ fn in_the_foreground() {
 fn receive(listener: &UnixListener) -> (OwnedFd, Vec<u8>) {
     let (stream, _): (UnixStream, _) = listener.accept().expect("a connection");
     let mut bytes = [0u8; 64];
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 2]);
+    // Room for one more than is right.
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut bytes)];
-    let message = recvmsg::<UnixAddr>(
-        stream.as_raw_fd(),
-        &mut parts,
-        Some(&mut space),
-        MsgFlags::MSG_CMSG_CLOEXEC,
-    )
-    .expect("a message");
-    let fds: Vec<OwnedFd> = message
-        .cmsgs()
-        .expect("control messages")
-        .flat_map(|control| match control {
-            // Made for us by the kernel, and nobody else knows them.
-            ControlMessageOwned::ScmRights(fds) => fds,
-            _ => Vec::new(),
-        })
-        .map(own)
-        .collect();
-    let length = message.bytes;
+    let message = recvmsg(&stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).expect("a message");
+    let mut fds: Vec<OwnedFd> = Vec::new();
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = part {
+            fds.extend(more);
+        }
+    }
     assert_eq!(fds.len(), 1, "one descriptor");
-    (fds.into_iter().next().expect("one"), bytes[..length].to_vec())
-}
-
-/// Takes over a descriptor that only its number is known of.
-fn own(fd: std::os::fd::RawFd) -> OwnedFd {
-    // SAFETY: recvmsg has just made it for this process.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    (fds.remove(0), bytes[..message.bytes].to_vec())
 }
 
 #[test]
