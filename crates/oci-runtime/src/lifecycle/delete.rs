@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::libc::SIGKILL;
 use nucleus_core::{
-    ContainerDir, ContainerId, ContainerState, Durability, Error as CoreError, Operation, Phase, Store,
+    ContainerDir, ContainerId, ContainerState, Durability, Error as CoreError, Lock, Operation, Phase, Store,
 };
 
 use super::start::hook_of;
@@ -51,9 +51,17 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool, warn: Warn<'_>) -> R
     } else {
         Operation::Delete
     })?;
+    destroy(container, Some(lock), Durability::Lasting, warn)
+}
+
+/// Kills what runs, removes what was made, gives the lock back, and runs the poststop hooks.
+///
+/// # Errors
+/// What survived or could not be removed; the state file is still there then, and no hook has run.
+pub fn destroy(container: Container, lock: Option<Lock>, durability: Durability, warn: Warn<'_>) -> Result<()> {
     crate::step("1", "kill");
     kill_everything(&container)?;
-    let state = remove(container, Durability::Lasting, warn)?;
+    let state = remove(container, durability, warn)?;
     drop(lock);
     run_poststop(&state, warn);
     Ok(())
@@ -91,7 +99,7 @@ pub fn kill_everything(container: &Container) -> Result<()> {
 ///
 /// # Errors
 /// What could not be removed; the state file is still there then.
-pub fn remove(container: Container, durability: Durability, warn: Warn<'_>) -> Result<ContainerState> {
+fn remove(container: Container, durability: Durability, warn: Warn<'_>) -> Result<ContainerState> {
     let Container { dir, state, .. } = container;
     clear(&dir, &state, durability, warn)?;
     Ok(state)

@@ -52,10 +52,7 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
         dir,
         state,
     };
-    delete::kill_everything(&container)?;
-    let state = delete::remove(container, Durability::Passing, warn)?;
-    drop(lock);
-    delete::run_poststop(&state, warn);
+    delete::destroy(container, Some(lock), Durability::Passing, warn)?;
     outcome
 }
 
@@ -76,11 +73,8 @@ fn started(store: &Store, made: &Made, warn: Warn<'_>) -> Result<()> {
     };
     outcome.inspect_err(|_| {
         // Nothing of a container that could not be started stays behind.
-        let cleared =
-            delete::kill_everything(&container).and_then(|()| delete::remove(container, Durability::Passing, warn));
-        if let Ok(state) = cleared {
-            delete::run_poststop(&state, warn);
-        }
+        // The error to tell is the one that kept it from starting.
+        let _ = delete::destroy(container, None, Durability::Passing, warn);
     })
 }
 

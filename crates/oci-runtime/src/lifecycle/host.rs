@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::init::failure::{Explain, Failure};
 use crate::rootfs::cgroup_mount::View;
+use crate::rootfs::root::PROC_MAGIC;
 
 /// The probed facts.
 #[derive(Debug)]
@@ -125,7 +126,6 @@ pub fn cgroup_view(layout: &Layout, record: &nucleus_cgroup::Record, own_namespa
 /// # Errors
 /// When something else is mounted there.
 pub fn open_procfs() -> Result<OwnedFd, Failure> {
-    const PROC_MAGIC: u64 = 0x9fa0;
     const PROC_ROOT: u64 = 1;
     let what = || "cannot open /proc";
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -12,13 +12,10 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use super::root::{Root, attach, clone_mount_at, is_dir, proc_path};
+use super::root::{PROC_MAGIC, Root, attach, clone_mount_at, is_dir, proc_path};
 use super::{cgroup_mount, copy_up};
 use crate::init::failure::{Explain, Failure};
 use crate::plan::{Mount, MountKind};
-
-/// `PROC_SUPER_MAGIC` of statfs(2).
-const PROC_MAGIC: u64 = 0x9fa0;
 
 /// Makes every mount of the plan below `root`.
 ///

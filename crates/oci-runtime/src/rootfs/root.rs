@@ -12,6 +12,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
+/// `PROC_SUPER_MAGIC` of statfs(2).
+pub const PROC_MAGIC: u64 = 0x9fa0;
 /// How often a look-up is repeated that the kernel could not finish safely beside a concurrent rename (`EAGAIN`).
 const RETRIES: u32 = 64;
 

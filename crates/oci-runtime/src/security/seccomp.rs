@@ -334,4 +334,6 @@ fn architecture(name: Arch) -> ScmpArch {
 }
 
 #[cfg(test)]
+mod cache_tests;
+#[cfg(test)]
 mod tests;
