@@ -25,8 +25,8 @@ pub struct Args {
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
     /// User and group, as numbers
-    #[arg(long, short, value_name = "UID[:GID]", value_parser = parse_user)]
-    user: Option<(u32, Option<u32>)>,
+    #[arg(long, short, value_name = "UID[:GID]")]
+    user: Option<String>,
     /// Additional group, as a number (repeatable)
     #[arg(long, short = 'g', value_name = "GID", value_parser = parse_id, value_delimiter = ',')]
     additional_gids: Vec<u32>,
@@ -66,7 +66,7 @@ pub struct Args {
     /// Control group below the container's: PATH, or CONTROLLER[,CONTROLLER]:PATH with cgroup v1 (repeatable)
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
-    /// Accepted as runc does: exec adopts no orphans anyway
+    /// No effect, as with runc: exec adopts no orphans
     #[arg(long, hide = true)]
     no_subreaper: bool,
     /// Name of the container, then the program and its arguments
@@ -97,6 +97,11 @@ impl Args {
             }
             _ => {}
         }
+        // Here and not by clap: with runc, too, a bad user is a failure of exec (255).
+        let user = self
+            .user
+            .as_deref()
+            .map(|text| parse_user(text).map_err(|error| format!("--user {text:?}: {error}")));
         let given = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         Ok(exec::Options {
             id: super::parse_id(id)?,
@@ -106,7 +111,7 @@ impl Args {
                 terminal: self.tty,
                 cwd: given(&self.cwd),
                 env: self.env.clone(),
-                user: self.user,
+                user: user.transpose()?,
                 additional_gids: self.additional_gids.clone(),
                 capabilities: self.cap.clone(),
                 no_new_privileges: self.no_new_privs,
