@@ -36,11 +36,16 @@ impl ContainerDir {
     /// Makes the socket, to which everybody may write; none if the container was created without the directory.
     ///
     /// # Errors
-    /// [`Error::Notify`], also when there is one already.
+    /// [`Error::Notify`].
     pub fn bind_notify_socket(&self) -> Result<Option<UnixDatagram>> {
         match rustix::fs::statat(self.dirfd(), NOTIFY_DIR, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(None),
             other => drop(other.map_err(|errno| self.notify_error(errno.into()))?),
+        }
+        // That of a `start` that was cut off.
+        match rustix::fs::unlinkat(self.dirfd(), format!("{NOTIFY_DIR}/{NOTIFY_SOCKET}"), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(self.notify_error(errno.into())),
         }
         // Not chmod(2) afterwards: by then the name could lead elsewhere.
         let umask = rustix::process::umask(Mode::empty());

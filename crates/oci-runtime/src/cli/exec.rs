@@ -66,9 +66,6 @@ pub struct Args {
     /// Control group below the container's: PATH, or CONTROLLER[,CONTROLLER]:PATH with cgroup v1 (repeatable)
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
-    /// No effect, as with runc: exec adopts no orphans
-    #[arg(long, hide = true)]
-    no_subreaper: bool,
     /// Name of the container, then the program and its arguments
     // One list: whatever comes after the id is the program's, also what looks like a flag of ours.
     #[arg(value_name = "ID", required = true, trailing_var_arg = true, num_args = 1..)]
@@ -102,14 +99,13 @@ impl Args {
             .user
             .as_deref()
             .map(|text| parse_user(text).map_err(|error| format!("--user {text:?}: {error}")));
-        let given = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         Ok(exec::Options {
             id: super::parse_id(id)?,
             process: self.process.clone(),
             changes: Changes {
                 args: command.to_vec(),
                 terminal: self.tty,
-                cwd: given(&self.cwd),
+                cwd: self.cwd.clone(),
                 env: self.env.clone(),
                 user: user.transpose()?,
                 additional_gids: self.additional_gids.clone(),
@@ -118,9 +114,9 @@ impl Args {
                 apparmor: self.apparmor.clone(),
                 label: self.process_label.clone(),
             },
-            pid_file: given(&self.pid_file).map(std::path::absolute).transpose()?,
-            console_socket: given(&self.console_socket),
-            pidfd_socket: given(&self.pidfd_socket),
+            pid_file: self.pid_file.as_ref().map(std::path::absolute).transpose()?,
+            console_socket: self.console_socket.clone(),
+            pidfd_socket: self.pidfd_socket.clone(),
             preserve_fds: super::inherited(self.preserve_fds, log),
             log_fd: log.raw_fd(),
             detach: self.detach,

@@ -102,7 +102,8 @@ pub struct Inputs {
     pub joiner: Option<Joiner>,
     /// Namespaces to join (a `CLONE_NEW*` bit, an open namespace file, its path), in order.
     pub join: Vec<(u64, OwnedFd, String)>,
-    /// Bind mounts that the host side has made, as only it could map their owners: index into the plan's mounts, tree.
+    /// Bind mounts that the host side has made, as only it could map their owners or reach their source: index into
+    /// the plan's mounts, tree.
     pub id_mapped: Vec<(usize, OwnedFd)>,
     /// The container's view of the control groups.
     pub cgroups: cgroup_mount::View,
