@@ -112,12 +112,8 @@ pub fn main() -> i32 {
             return 1;
         }
     };
-    let log = match flags.open_log() {
-        Ok(log) => log,
-        Err(text) => {
-            Log::default().error(&text);
-            return 1;
-        }
+    let Some(log) = flags.open_log() else {
+        return 1;
     };
     let outcome = match wrong {
         Some(wrong) => Err(format!("{wrong} (see nucleus --help)").into()),
@@ -130,16 +126,20 @@ pub fn main() -> i32 {
 }
 
 impl GlobalFlags {
-    fn open_log(&self) -> Result<Log, String> {
-        // With a form that is unknown, the complaint about it is text.
+    /// None after having said why.
+    fn open_log(&self) -> Option<Log> {
+        // With a format that is unknown, the complaint about it is text.
         let format = self.log_format.parse::<Format>();
         let known = format.as_ref().copied().unwrap_or_default();
-        let log = Log::open(self.log.as_deref(), known, self.debug).map_err(|error| error.to_string())?;
-        match format {
-            Ok(_) => Ok(log),
-            Err(text) => {
+        match (Log::open(self.log.as_deref(), known, self.debug), format) {
+            (Ok(log), Ok(_)) => Some(log),
+            (Ok(log), Err(text)) => {
                 log.error(&text);
-                Err(text)
+                None
+            }
+            (Err(error), _) => {
+                Log::default().error(&error.to_string());
+                None
             }
         }
     }
@@ -189,6 +189,7 @@ fn dispatch(flags: &GlobalFlags, help: bool, words: Vec<OsString>, log: &Log) ->
     if verb == "help" || verb == "h" {
         return match words.next() {
             None => show(whole()),
+            Some(topic) if topic == "help" => show(whole()),
             Some(topic) => match Verb::find(&topic.to_string_lossy()) {
                 Some(verb) => show(verb.described()),
                 None => Ok(no_such(&topic, log)),

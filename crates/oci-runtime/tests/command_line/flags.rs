@@ -7,9 +7,9 @@ use serde_json::json;
 
 use crate::common::{Kind, Test, kind, skip, wait_for};
 
-/// A container whose program prints its keyrings.
-fn keys(test: &Test) -> crate::common::Container<'_> {
-    test.container_with(&["cat", "/proc/keys"], |config| {
+/// A container whose program prints the keyrings that it sees. /proc/keys is the host's, so the name is nobody else's.
+fn keys<'t>(test: &'t Test, name: &str) -> crate::common::Container<'t> {
+    test.named(&format!("{}-{name}", test.mark()), &["cat", "/proc/keys"], |config| {
         config["linux"]["maskedPaths"] = json!([]);
     })
 }
@@ -17,12 +17,11 @@ fn keys(test: &Test) -> crate::common::Container<'_> {
 #[test]
 fn no_new_keyring_keeps_the_callers() {
     let Some(test) = Test::new() else { return };
-    let c = keys(&test);
-    let ring = format!("_ses.{}", c.id);
-    let out = c.run().ok();
-    assert!(out.stdout.contains(&ring), "a session keyring of its own: {out}");
-    let out = c.with_bundle("run", &["--no-new-keyring"]).run().ok();
-    assert!(!out.stdout.contains(&ring), "{out}");
+    for (flags, own) in [(&[][..], true), (&["--no-new-keyring"], false)] {
+        let c = keys(&test, if own { "own" } else { "callers" });
+        let out = c.with_bundle("run", flags).run().ok();
+        assert_eq!(out.stdout.contains(&format!("_ses.{}", c.id)), own, "{flags:?}: {out}");
+    }
     test.nothing_left();
 }
 
@@ -30,7 +29,7 @@ fn no_new_keyring_keeps_the_callers() {
 fn exec_joins_the_keyring_of_the_container() {
     let Some(test) = Test::new() else { return };
     for (flags, joined) in [(&["--detach"][..], true), (&["--detach", "--no-new-keyring"], false)] {
-        let c = keys(&test);
+        let c = keys(&test, if joined { "own" } else { "callers" });
         c.edit(|config| config["process"]["args"] = json!(["sleep", "1000"]));
         c.with_bundle("run", flags).run().ok();
         let out = test.runtime().args(["exec", &c.id, "cat", "/proc/keys"]).run().ok();

@@ -27,7 +27,7 @@ const VERBS: [&str; 17] = [
 #[test]
 fn without_a_verb() {
     let Some(test) = Test::new() else { return };
-    let texts = [&[][..], &["--help"], &["-h"], &["help"], &["h"]].map(|words: &[&str]| {
+    let texts = [&[][..], &["--help"], &["-h"], &["help"], &["h"], &["help", "help"]].map(|words: &[&str]| {
         let out = test.bare_runtime().args(words).run().ok().silent();
         for verb in VERBS {
             assert!(out.stdout.contains(&format!("  {verb} ")), "{verb}: {out}");
