@@ -136,3 +136,59 @@ fn criu_is_obsolete() {
         assert_eq!(out.stderr, "warning: --criu is obsolete and ignored\n");
     }
 }
+
+#[test]
+fn what_create_is_given_reaches_the_program_at_start_and_nothing_of_ours_does() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("cat <&3; cat <&4; ls /proc/self/fd");
+    for n in 3..=7 {
+        fs::write(c.bundle.join(format!("{n}")), format!("file {n}\n")).expect("file");
+    }
+    let files: String = (3..=7)
+        .map(|n| format!("{n}<{} ", c.bundle.join(format!("{n}")).display()))
+        .collect();
+    let log = c.bundle.join("log");
+    let command =
+        test.runtime()
+            .arg("--log")
+            .arg(&log)
+            .arg("--debug")
+            .args(["create", "--preserve-fds", "2", "--bundle"]);
+    let created = command.arg(&c.bundle).arg(&c.id).redirected(&files).run().ok();
+    c.verb("start", &[]).redirected(&files).run().ok();
+    // The last descriptor is that of `ls` for the directory.
+    let wanted = "file 3\nfile 4\n0\n1\n2\n3\n4\n5\n";
+    wait_for("the list", || (created.stdout_now() == wanted).then_some(()));
+    c.wait_status("stopped");
+    c.delete().ok();
+    test.nothing_left();
+}
+
+#[test]
+fn no_descriptor_of_ours_is_open_in_the_program() {
+    let Some(test) = Test::new() else { return };
+    if kind() != Kind::Nucleus {
+        return skip("runc before 1.4 has no --pidfd-socket");
+    }
+    let (pidfd, manager) = (test.dir().join("pidfd.sock"), test.dir().join("manager.sock"));
+    let _pidfd = UnixListener::bind(&pidfd).expect("a socket");
+    let _manager = std::os::unix::net::UnixDatagram::bind(&manager).expect("a socket");
+    let c = test.container_with(&["ls", "/proc/self/fd"], |config| {
+        config["root"]["readonly"] = json!(false)
+    });
+    let log = c.bundle.join("log");
+    let command = test
+        .runtime()
+        .arg("--log")
+        .arg(&log)
+        .arg("--debug")
+        .args(["run", "--bundle"])
+        .arg(&c.bundle);
+    let command = command
+        .arg("--pidfd-socket")
+        .arg(&pidfd)
+        .arg(&c.id)
+        .env("NOTIFY_SOCKET", &manager);
+    command.run().ok().prints("0\n1\n2\n3");
+    test.nothing_left();
+}
