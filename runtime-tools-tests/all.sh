@@ -49,6 +49,10 @@ stage 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
 stage 'licences, sources and advisories' "$T/licences.py"
 stage 'shell scripts' check_shell
 if [ "${1:-}" != lint ]; then
+    stage 'flag table' "$T/flags/flags.py" check "$RUNTIME"
+    stage 'installation' "$T/install.sh"
+fi
+if [ "${1:-}" != lint ]; then
     cargo_tests
     "$T/conformance/run.sh" # these two count by themselves
     "$T/engines/run.sh"

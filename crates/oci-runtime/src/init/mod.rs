@@ -102,7 +102,8 @@ pub struct Inputs {
     pub joiner: Option<Joiner>,
     /// Namespaces to join (a `CLONE_NEW*` bit, an open namespace file, its path), in order.
     pub join: Vec<(u64, OwnedFd, String)>,
-    /// Bind mounts that the host side has made, as only it could map their owners: index into the plan's mounts, tree.
+    /// Bind mounts that the host side has made, as only it could map their owners or reach their source: index into
+    /// the plan's mounts, tree.
     pub id_mapped: Vec<(usize, OwnedFd)>,
     /// The container's view of the control groups.
     pub cgroups: cgroup_mount::View,
@@ -257,7 +258,10 @@ fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     crate::step("init:4", "session, keyring, network, names");
     rustix::process::setsid().explain(|| "setsid")?;
-    inputs.keyring.as_deref().map_or(Ok(()), join_keyring)?;
+    if let Some(serial) = inputs.keyring.as_deref().map_or(Ok(None), join_keyring)? {
+        // `exec` joins it by its name.
+        nucleus_sys::process::share_session_keyring(serial).explain(|| "cannot share the session keyring with exec")?;
+    }
     if plan.namespaces.creates(CloneFlags::CLONE_NEWNET.bits() as u64) {
         let up = || {
             use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -275,11 +279,13 @@ fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn join_keyring(name: &CStr) -> Result<(), Failure> {
+fn join_keyring(name: &CStr) -> Result<Option<i32>, Failure> {
     match nucleus_sys::process::join_session_keyring(name) {
         // A kernel without keyrings has none to isolate.
-        Err(Errno::NOSYS) => Ok(()),
-        other => other.explain(|| "cannot join a new session keyring (--no-new-keyring leaves it out)"),
+        Err(Errno::NOSYS) => Ok(None),
+        other => other
+            .map(Some)
+            .explain(|| "cannot join a new session keyring (--no-new-keyring leaves it out)"),
     }
 }
 
