@@ -71,17 +71,13 @@ runtime_path() {
 # ---- sandbox: inside --------------------------------------------------------------------------------------------
 
 sandbox_inside() {
-    local root_maxkeys
     mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/lock "$WORK"/{bin,tmp,home,out} || return 1
     chmod 1777 "$WORK/tmp"
     private_overlays && private_dev && private_cgroups && ip link set lo up || return 1
     install -m 755 "$RUNTIME" "$NUCLEUS" || return 1
     export HOME=$WORK/home TMPDIR=$WORK/tmp PATH=$WORK/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     unset XDG_RUNTIME_DIR XDG_CONFIG_HOME XDG_DATA_HOME DOCKER_HOST CONTAINERS_CONF
-    # dockerd raises this global limit; the host gets its own value back.
-    root_maxkeys=$(cat /proc/sys/kernel/keys/root_maxkeys)
-    # shellcheck disable=SC2064 # the value of now is meant
-    trap "cleanup; echo $root_maxkeys >/proc/sys/kernel/keys/root_maxkeys" EXIT
+    trap cleanup EXIT
     trap 'exit 1' INT TERM HUP
     cd "$WORK" || return 1
     dev_null_before=$(stat -c '%u:%g %a %t:%T' /dev/null)
@@ -97,7 +93,7 @@ private_overlays() {
 
 private_dev() {
     local dev=$WORK/dev name numbers
-    mkdir "$dev" && mount -t tmpfs -o mode=755,nosuid tmpfs "$dev" || return 1
+    mkdir "$dev" && mount -t tmpfs -o mode=755,nosuid tmpfs "$dev" && mkdir "$dev/net" || return 1
     while read -r name numbers; do
         # shellcheck disable=SC2086 # two numbers
         mknod -m 666 "$dev/$name" c $numbers || return 1
@@ -109,6 +105,7 @@ private_dev() {
 	urandom 1 9
 	tty 5 0
 	fuse 10 229
+	net/tun 10 200
 	END
     mkdir "$dev/pts" "$dev/shm" "$dev/mqueue" || return 1
     mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$dev/pts" || return 1
@@ -227,9 +224,13 @@ skip() { # DESCRIPTION REASON
     echo "SKIP $((n_passed + n_failed + n_skipped)) - $1: $2"
 }
 
+# STEPS=REGEX runs only the steps whose description matches, beside those that set things up: for work on one of them.
+chosen() { [ -z "${STEPS:-}" ] || grep -Eq -- "set-up|is up|$STEPS" <<<"$1"; }
+
 # prints DESCRIPTION EXPECTED COMMAND...: exit status 0 and exactly this on stdout.
 prints() {
     local desc=$1 want=$2 rc got
+    chosen "$desc" || return 0
     shift 2
     limited "$STEP_TIMEOUT" "$@"
     rc=$?
@@ -240,6 +241,7 @@ prints() {
 # matches DESCRIPTION REGEX COMMAND...: exit status 0 and a line of stdout that matches.
 matches() {
     local desc=$1 want=$2 rc
+    chosen "$desc" || return 0
     shift 2
     limited "$STEP_TIMEOUT" "$@"
     rc=$?
@@ -253,6 +255,7 @@ matches() {
 # exits DESCRIPTION STATUS REGEX COMMAND...: this exit status, and a line of stdout or stderr that matches.
 exits() {
     local desc=$1 want=$2 text=$3 rc
+    chosen "$desc" || return 0
     shift 3
     limited "$STEP_TIMEOUT" "$@"
     rc=$?
@@ -266,25 +269,11 @@ exits() {
 # holds DESCRIPTION FUNCTION [ARG...]: the function, run with errexit, succeeds.
 holds() {
     local desc=$1 rc
+    chosen "$desc" || return 0
     shift
     limited "$STEP_TIMEOUT" "$@"
     rc=$?
     if [ "$rc" = 0 ]; then pass "$desc"; else fail "$desc" "status $rc"; fi
-}
-
-# maybe_later DESCRIPTION FUNCTION: like holds, but skipped where the runtime itself says that it cannot do this yet.
-maybe_later() {
-    local rc
-    limited "$STEP_TIMEOUT" "${@:2}"
-    rc=$?
-    if [ "$rc" = 0 ]; then
-        pass "$1"
-    elif grep -q 'not supported yet' "$WORK/out/stderr"; then
-        skip "$1" "$(grep -m 1 -o '[^ ]*: is not supported yet.*' "$WORK/out/stderr")"
-        clear_all >/dev/null 2>&1
-    else
-        fail "$1" "status $rc"
-    fi
 }
 
 # Inside of a step function: want GOT EXPECTED [WHAT]; like TEXT REGEX; refused COMMAND (it must fail).
@@ -294,9 +283,6 @@ like() { grep -Eq -- "$2" <<<"$1" || { echo "got '$1', wanted a line like: $2" >
 
 refused() { if "$@"; then echo "succeeded: $*" >&2; return 1; fi; }
 differ() { [ "$1" != "$2" ] || { echo "${3:-value}: got '$1' twice" >&2; return 1; }; }
-
-# has_verb VERB: does the runtime know this subcommand? Asked with --help only.
-has_verb() { "$NUCLEUS" "$1" --help >/dev/null 2>&1; }
 
 # cgroup_file PID CONTROLLER V1FILE V2FILE: what the kernel says about the cgroup of a process.
 cgroup_file() {
@@ -310,21 +296,20 @@ cgroup_file() {
     fi
 }
 
-# ---- the README's own lines -------------------------------------------------------------------------------------
+# ---- the documents' own lines -----------------------------------------------------------------------------------
 
-# readme_file PATH: the fenced block that follows the line <!-- file: PATH --> in the README.
-readme_file() {
+documents=("$repo/README.md" "$repo/docs/engines.md")
+
+# documented_file PATH: the fenced block that follows the line <!-- file: PATH --> in one of them.
+documented_file() {
     awk -v mark="<!-- file: $1 -->" '$0 == mark { on = 1; next } on && /^```/ { if (n++) exit; next } on && n' \
-        "$repo/README.md" | grep . || { echo "README.md shows no $1" >&2; return 1; }
+        "${documents[@]}" | grep . || { echo "no document shows $1" >&2; return 1; }
 }
-
-# readme_commands PREFIX: the command lines of README.md and docs/engines.md that begin so.
-readme_commands() { grep -hE -- "^$1" "$repo/README.md" "$repo/docs/engines.md"; }
 
 # documented PREFIX: one step for each such line; it must succeed and print something.
 documented() {
     local line lines
-    mapfile -t lines < <(readme_commands "$1")
+    mapfile -t lines < <(grep -hE -- "^$1" "${documents[@]}")
     [ ${#lines[@]} -gt 0 ] || fail "the documents show lines that begin with '$1'" 'none found'
     for line in "${lines[@]}"; do matches "as documented: $line" . bash -c "$line"; done
 }

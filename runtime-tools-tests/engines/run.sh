@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs the engine tests: run.sh [podman|containerd|docker ...] (default: all). RUNTIME names the runtime under test.
+# Runs the engine tests: run.sh [podman|podman-rootless|build|containerd|docker ...] (default: all). RUNTIME names the runtime under test.
 # Called by `make test-engines` and by all.sh. Ends with `N passed, N failed, N skipped` unless the caller counts
 # (TALLY); fails when any step has failed or when an engine's script ended without giving its counts.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -gt 0 ] || set -- podman containerd docker
+[ $# -gt 0 ] || set -- podman podman-rootless build containerd docker
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
 trap 'exit 130' INT TERM HUP
