@@ -77,7 +77,7 @@ many() {
     rm -f codes/*
     for i in $(seq "$2"); do
         [ "$(jobs -rp | wc -l)" -lt "$AT_ONCE" ] || wait -n || true
-        ( set -eE; trap 'echo "$1 $i: line $LINENO: $BASH_COMMAND" >&2' ERR; "$1" "$i"; echo done >"codes/$i" ) 2>"codes/$i.err" &
+        ( set -eE; trap 'echo "$1 $i: line $LINENO: $BASH_COMMAND" >&2' ERR; "$1" "$i"; echo well >"codes/$i" ) 2>"codes/$i.err" &
     done
     wait
     for i in $(seq "$2"); do

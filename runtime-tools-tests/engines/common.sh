@@ -14,7 +14,8 @@ clear_all() {
 all_gone() { want "$("$E" ps -aq)" ''; }
 state() { "$E" inspect -f "{{.State.$2}}" "$1"; }
 log_has() { like "$("$E" logs "$1" 2>&1)" "$2"; }
-log_count() { [ "$("$E" logs "$1" | grep -c "$2")" "$3" "$4" ]; }
+log_count() { "$E" logs "$1" | grep -c "$2"; }
+logged() { [ "$(log_count "$1" "$2")" -ge "$3" ]; } # NAME TEXT TIMES
 
 # A container that says `up` and then waits; the traps are its own.
 waiter() { # NAME TRAPS [OPTION...]
@@ -37,7 +38,7 @@ step_separate() {
 step_restart() {
     "$E" run -d --name again "$I" sh -c 'echo started; exec sleep 100'
     "$E" restart -t 0 again
-    until_true 20 log_count again started -eq 2
+    until_true 20 logged again started 2
     remove again
     all_gone
 }

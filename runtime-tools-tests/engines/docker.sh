@@ -8,8 +8,10 @@
 . "$here/common.sh"
 sandbox "$@"
 
+# shellcheck disable=SC2034 # for common.sh
 E=docker
 I=localhost/busybox
+# shellcheck disable=SC2034
 default_caps=00000000a80425fb
 remove() { docker rm -f "$@"; }
 export DOCKER_HOST=unix://$WORK/docker.sock
@@ -47,8 +49,9 @@ is_status() { [ "$(state "$1" Status)" = "$2" ]; }
 
 step_restart_policy() {
     docker run -d --name retry --restart on-failure:2 "$I" sh -c 'echo try; exit 3'
-    until_true 20 log_count retry try -eq 3
+    until_true 20 logged retry try 3
     until_true 10 is_status retry exited
+    want "$(log_count retry try)" 3
     want "$(state retry ExitCode)" 3
     docker rm retry
 }
@@ -58,7 +61,7 @@ step_restart_always() {
     docker run -d --name always --restart always "$I" sh -c 'echo try; exec sleep 1000'
     pid=$(state always Pid)
     kill -KILL "$pid" # not through Docker: that would count as wanted
-    until_true 20 log_count always try -eq 2
+    until_true 20 logged always try 2
     until_true 10 is_status always running
     differ "$(state always Pid)" "$pid" pid
     docker stop -t 0 always
@@ -157,7 +160,7 @@ step_build() {
 # Docker dies by SIGKILL, and its containerd with it; shim and container stay.
 step_survivor() {
     docker run -d --name survivor "$I" sh -c 'trap "exit 42" TERM; while :; do echo tick; sleep 0.1; done'
-    until_true 10 log_count survivor tick -gt 1
+    until_true 10 logged survivor tick 2
     state survivor Pid >survivor.pid
 }
 step_survives() {

@@ -73,7 +73,7 @@ runtime_path() {
 sandbox_inside() {
     mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/lock "$WORK"/{bin,tmp,home,out} || return 1
     chmod 1777 "$WORK/tmp"
-    private_overlays && private_dev && private_cgroups && ip link set lo up || return 1
+    mount -t tmpfs -o mode=1777 tmpfs /var/tmp && private_overlays && private_dev && private_cgroups && ip link set lo up || return 1
     install -m 755 "$RUNTIME" "$NUCLEUS" || return 1
     export HOME=$WORK/home TMPDIR=$WORK/tmp PATH=$WORK/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     unset XDG_RUNTIME_DIR XDG_CONFIG_HOME XDG_DATA_HOME DOCKER_HOST CONTAINERS_CONF

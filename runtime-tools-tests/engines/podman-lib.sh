@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # What the scripts that use podman's storage and configuration share: podman.sh, podman-rootless.sh and build.sh.
+# shellcheck disable=SC2154 # here, I, WORK: lib.sh and the caller
 
 # The settings that is documented, in FILE, and what this sandbox needs beside them: no journal and no systemd.
 podman_config() { # FILE [LINE OF [containers]...]
