@@ -46,6 +46,16 @@ step_exit_code() {
     run work true # and the next one is well
 }
 
+# By the variable, and by podman's file, which names `nucleus`.
+step_defaults() {
+    BUILDAH_RUNTIME=$WORK/bin/judged buildah run --isolation oci work true
+    used create start delete
+    ln -s judged bin/nucleus
+    buildah run --isolation oci work true
+    rm bin/nucleus
+    used create start delete
+}
+
 step_user() {
     want "$(run --user tester --workingdir /tmp --hostname inner --env A=b work sh -c 'echo $(id -un) $(pwd) $(hostname) $A')" \
         'tester /tmp inner b'
@@ -126,8 +136,9 @@ pb=(podman --runtime "$WORK/bin/judged" build --isolation oci --no-cache -q -t l
 
 holds 'set-up: configuration, image and working container' set_up
 baseline
-documented 'buildah '
+documented '(BUILDAH_RUNTIME=[^ ]* )?buildah '
 holds 'buildah run: its calls come to the runtime' step_run
+holds 'buildah run: the runtime by variable and by file' step_defaults
 holds 'buildah run: exit codes, and a failure in between' step_exit_code
 holds 'buildah run: user, directory, host name, environment' step_user
 holds 'buildah run: volumes, rw and ro' step_volume

@@ -245,7 +245,7 @@ common_process() {
     prints 'environment' 'b yes' "$E" run --rm -e A=b "$I" sh -c 'echo $A $FROM_IMAGE'
     prints 'working directory' /var/tmp "$E" run --rm -w /var/tmp "$I" pwd
     prints 'user by number' '1234 4321' "$E" run --rm -u 1234:4321 "$I" sh -c 'echo $(id -u) $(id -g)'
-    prints 'user by name, with groups' '1000 1000 1000 900 7777' "$E" run --rm -u tester --group-add 900 --group-add 7777 "$I" \
+    prints 'user by name, with groups' '1000 1000 1000 900 7777' "$E" run --rm -u tester --group-add 7777 "$I" \
         sh -c 'echo $(id -u) $(id -g) $(id -G)'
     prints 'rlimits' '100 200' "$E" run --rm --ulimit nofile=100:200 --ulimit nproc=500:600 "$I" \
         sh -c 'echo $(ulimit -Sn) $(ulimit -Hn)'

@@ -306,7 +306,7 @@ documented_file() {
         "${documents[@]}" | grep . || { echo "no document shows $1" >&2; return 1; }
 }
 
-# documented PREFIX: one step for each such line; it must succeed and print something.
+# documented PREFIX: one step for each line of a fenced block that begins so; it must succeed and print something.
 documented() {
     local line lines
     mapfile -t lines < <(grep -hE -- "^$1" "${documents[@]}")
