@@ -355,11 +355,11 @@ step_stats() {
 stats_tell() { like "$("$E" stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' stats)" '/ ?(64MiB|67\.11MB) 3$'; }
 
 common_limits() {
-    holds 'memory limit' step_memory
-    holds 'cpu limits' step_cpus
-    holds 'cpuset' step_cpuset
-    holds 'pids limit' step_pids
-    holds 'update of limits; the others stay' step_update
+    limits 'memory limit' step_memory
+    limits 'cpu limits' step_cpus
+    limits 'cpuset' step_cpuset
+    limits 'pids limit' step_pids
+    limits 'update of limits; the others stay' step_update
     holds 'pause, unpause; a paused one is killed' step_pause
-    holds 'stats: memory limit and processes' step_stats
+    limits 'stats: memory limit and processes' step_stats
 }

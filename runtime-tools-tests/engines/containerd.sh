@@ -418,10 +418,10 @@ holds "the host's PID namespace: the rest is killed with init" step_hostpid
 holds 'task ps' step_ps
 prints 'environment and working directory' 'b /tmp' "${run[@]}" --rm --env A=b --cwd /tmp "$I" e1 sh -c 'echo $A $(pwd)'
 holds "a bundle's own config.json: user, host name" step_config_json
-holds 'memory and cpu limits' step_limits
-holds 'task metrics: memory, cpu time, processes' step_metrics
+limits 'memory and cpu limits' step_limits
+limits 'task metrics: memory, cpu time, processes' step_metrics
 holds 'pause, resume; a paused one is killed' step_pause
-holds "events: the shim's own" step_events
+limits "events: the shim's own" step_events
 holds 'bind mounts: rw, ro' step_mount
 prints 'read-only root' refused "${run[@]}" --rm --read-only "$I" e4 sh -c 'touch /x 2>/dev/null || echo refused'
 prints 'network: none' lo "${run[@]}" --rm "$I" e5 ls /sys/class/net

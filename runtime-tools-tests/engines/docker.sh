@@ -194,8 +194,8 @@ holds 'bind mounts: rw, ro, one file; a named volume' step_volumes
 prints 'a working directory that is missing is made' /new/dir docker run --rm -w /new/dir "$I" pwd
 holds 'devices: one added, others refused' step_devices
 common_limits
-holds 'update: processes, restart policy' step_update_more
-holds 'out of memory: told by an event and in the state' step_oom
+limits 'update: processes, restart policy' step_update_more
+limits 'out of memory: told by an event and in the state' step_oom
 holds "network: bridge, names, another container's (prestart hook)" step_bridge
 holds 'network: published port' step_publish
 holds "the host's PID namespace: the rest is killed with init" step_host_pid

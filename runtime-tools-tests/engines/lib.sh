@@ -44,16 +44,29 @@ sandbox() {
     ) </dev/null &
     local child=$!
     trap 'kill -KILL $child' INT TERM HUP # and with it, by --kill-child, all that runs in the sandbox
+    step_aside "$name" "$child"
     wait "$child" || status=$?
     trap '' INT TERM HUP
     until_true 10 remove_cgroups "$name" || { echo "cannot remove the cgroups $name" >&2; status=1; }
     exit "$status"
 }
 
-remove_cgroups() {
-    local mp status=0
+# On cgroup v2 a cgroup with processes of its own cannot hand controllers down: the waiting unshare(1) goes to one beside.
+step_aside() { # NAME PID
+    local mp
     for mp in $(cgroup_mounts); do
-        [ ! -d "$mp/$1" ] || find "$mp/$1" -depth -type d -exec rmdir {} + || status=1
+        [ -e "$mp/cgroup.controllers" ] || continue
+        mkdir "$mp/$1-outside" && until_true 10 has_child "$2" && echo "$2" >"$mp/$1-outside/cgroup.procs"
+    done
+}
+has_child() { [ -n "$(cat "/proc/$1/task/$1/children")" ]; }
+
+remove_cgroups() {
+    local mp dir status=0
+    for mp in $(cgroup_mounts); do
+        for dir in "$mp/$1" "$mp/$1-outside"; do
+            [ ! -d "$dir" ] || find "$dir" -depth -type d -exec rmdir {} + || status=1
+        done
     done
     return "$status"
 }
@@ -114,15 +127,16 @@ private_dev() {
         && ln -s fd/1 "$dev/stdout" && ln -s fd/2 "$dev/stderr" && mount --move "$dev" /dev && rmdir "$dev"
 }
 
-# The host's hierarchies again, as the cgroup namespace shows them, on a tmpfs that nobody else writes to.
+# The host's hierarchies again, as the cgroup namespace shows them, on a tmpfs that nobody else writes to. LAYOUT=v2 shows
+# cgroup v2 alone, with the controllers that v1 has left over.
 private_cgroups() {
     local new=$WORK/cgroup mp type opts sub
     mkdir "$new" || return 1
-    if grep -q ' /sys/fs/cgroup cgroup2 ' /proc/self/mounts; then
+    if [ "${LAYOUT:-}" = v2 ] || grep -q ' /sys/fs/cgroup cgroup2 ' /proc/self/mounts; then
         mount -t cgroup2 cgroup2 "$new" && umount -R /sys/fs/cgroup && mount --move "$new" /sys/fs/cgroup || return 1
         # No internal processes: our own go to a leaf, so that the engines can enable controllers beside it.
         mkdir /sys/fs/cgroup/init && echo $$ >/sys/fs/cgroup/init/cgroup.procs || return 1
-        sed 's/[a-z_]*/+&/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
+        until_true 10 hand_down
         return
     fi
     mount -t tmpfs -o mode=755,nosuid,nodev,noexec tmpfs "$new" || return 1
@@ -138,6 +152,8 @@ private_cgroups() {
     find /sys/fs/cgroup -maxdepth 1 -type l -exec cp -P -t "$new" {} + || return 1
     umount -R /sys/fs/cgroup && mount --move "$new" /sys/fs/cgroup && mount -o remount,ro /sys/fs/cgroup
 }
+
+hand_down() { sed 's/[a-z_]\+/+&/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control; }
 
 # ---- daemons ----------------------------------------------------------------------------------------------------
 
@@ -276,6 +292,12 @@ holds() {
     if [ "$rc" = 0 ]; then pass "$desc"; else fail "$desc" "status $rc"; fi
 }
 
+# limits DESCRIPTION FUNCTION: like holds; skipped on a tree without the controllers (cgroup v2 of a host that has v1, too).
+limits() {
+    if has_limits; then holds "$@"; elif chosen "$1"; then skip "$1" 'this cgroup tree has no memory controller'; fi
+}
+has_limits() { [ ! -e /sys/fs/cgroup/cgroup.controllers ] || grep -qw memory /sys/fs/cgroup/cgroup.controllers; }
+
 # Inside of a step function: want GOT EXPECTED [WHAT]; like TEXT REGEX; refused COMMAND (it must fail).
 # Each on a line of its own: errexit does not see a failure in the middle of an && list, nor one behind `!`.
 want() { [ "$1" = "$2" ] || { echo "${3:-value}: got '$1', wanted '$2'" >&2; return 1; }; }
@@ -309,7 +331,7 @@ documented_file() {
 # documented PREFIX: one step for each line of a fenced block that begins so; it must succeed and print something.
 documented() {
     local line lines
-    mapfile -t lines < <(grep -hE -- "^$1" "${documents[@]}")
+    mapfile -t lines < <(awk -v prefix="^$1" '/^```/ { on = /^```sh/ } on && $0 ~ prefix' "${documents[@]}")
     [ ${#lines[@]} -gt 0 ] || fail "the documents show lines that begin with '$1'" 'none found'
     for line in "${lines[@]}"; do matches "as documented: $line" . bash -c "$line"; done
 }

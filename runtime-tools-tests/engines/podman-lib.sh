@@ -4,6 +4,8 @@
 
 # The settings that is documented, in FILE, and what this sandbox needs beside them: no journal and no systemd.
 podman_config() { # FILE [LINE OF [containers]...]
+    # Podman's own default limit, where there is nothing to limit with.
+    has_limits || set -- "$@" 'pids_limit = 0'
     mkdir -p /etc/containers/containers.conf.d "$(dirname "$1")"
     # shellcheck disable=SC2094 # the first is a name in a document
     documented_file /etc/containers/containers.conf.d/nucleus.conf >"$1"
@@ -26,6 +28,11 @@ podman_rootful() {
     "$here/images.sh" "$WORK/busybox.tar"
     podman load -q -i "$WORK/busybox.tar"
     podman run --rm "$I" true # makes podman's own mounts
+}
+
+clear_all() {
+    podman pod rm -f -t 0 -a
+    podman rm -f -t 0 -a
 }
 
 # The directory `build` that the documents mention: two stages, a mount, a user.

@@ -43,7 +43,7 @@ step_who() {
     want "$(stat -c '%U' "/proc/$pid")" judge
     differ "$(readlink "/proc/$pid/ns/user")" "$(readlink /proc/self/ns/user)" 'user namespace'
     like "$(tr -s ' ' <"/proc/$pid/uid_map")" '^ 0 54321 1$'
-    want "$(ls "$runtime_dir/nucleus")" "$(podman inspect -f '{{.Id}}' who)"
+    like "$(find "$runtime_dir" -maxdepth 2)" "/$(basename "$RUNTIME")/$(podman inspect -f '{{.Id}}' who)$" # the runtime's state
     remove who
 }
 
