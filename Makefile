@@ -12,7 +12,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test conformance test-engines lint manual install clean
+.PHONY: help build run test conformance test-engines stress lint manual install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -34,9 +34,13 @@ conformance: build ## the validation programs of the OCI's runtime-tools (RUNTIM
 	@$(TESTS)/deps.sh conformance
 	@RUNTIME=$(RUNTIME) $(TESTS)/conformance/run.sh
 
-test-engines: build ## podman, containerd and Docker drive the runtime (RUNTIME=... for another one)
+test-engines: build ## podman, buildah, containerd and Docker drive the runtime (RUNTIME=... for another one)
 	@$(TESTS)/deps.sh engines
 	@RUNTIME=$(RUNTIME) $(TESTS)/engines/run.sh
+
+stress: build ## 200 containers, 16 at a time (RUNTIME=... for another runtime)
+	@$(TESTS)/deps.sh engines
+	@RUNTIME=$(RUNTIME) $(TESTS)/stress.sh
 
 lint: build ## formatting, clippy, licences, shell scripts
 	@$(TESTS)/deps.sh lint

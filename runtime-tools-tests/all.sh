@@ -54,7 +54,8 @@ if [ "${1:-}" != lint ]; then
 fi
 if [ "${1:-}" != lint ]; then
     cargo_tests
-    "$T/conformance/run.sh" # these two count by themselves
+    "$T/conformance/run.sh" # these count by themselves
     "$T/engines/run.sh"
+    "$T/stress.sh"
 fi
 awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || !p }' "$TALLY"

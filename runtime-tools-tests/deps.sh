@@ -28,7 +28,8 @@ for set; do
         fi
         ;;
     engines)
-        wanted+=(podman conmon netavark catatonit containerd docker.io runc iptables iproute2 procps util-linux
+        wanted+=(podman buildah conmon netavark catatonit slirp4netns uidmap passwd containerd docker.io runc iptables iproute2
+            procps util-linux
             busybox-static jq)
         ;;
     conformance) # the Go libraries that the validation programs import; the first brings most of them
