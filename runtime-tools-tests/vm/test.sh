@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # The tests that need a pure cgroup v2 with every controller, or systemd: builds them, runs them in two virtual machines
 # (one without systemd, one with it) at the same time, and counts. Called by `make test-vm`; NUCLEUS is the binary under
-# test (default: a debug build). Rule: reports in a form of its own, and adds its counts to the file TALLY if that is set.
+# test (default: a debug build), VM_ONLY the subjects of
+# guest/tests.d to run (default: all). Rule: reports in a form of its own, and adds its counts to the file TALLY if that is
+# set.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../.."
 "$HERE/deps.sh"
 start=$SECONDS
+read -r -a only <<<"${VM_ONLY:-}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -28,7 +31,7 @@ cp "$NUCLEUS" "$share/nucleus"
 { programs nucleus-cgroup cgroups && programs oci-runtime verbs config lifecycle run exec; } | while read -r name path; do
     cp "$path" "$share/$name"
 done
-cp "$HERE/guest/tests" "$share/tests"
+cp -r "$HERE"/guest/tests{,.d} "$share/"
 strip --strip-debug "$share"/{nucleus,cgroups,verbs,config,lifecycle,run,exec}
 "$HERE/image.sh" "$HERE/../../.cache/vm"
 
@@ -36,7 +39,7 @@ strip --strip-debug "$share"/{nucleus,cgroups,verbs,config,lifecycle,run,exec}
 for mode in init systemd; do
     flag=()
     [ $mode = init ] || flag=(--systemd)
-    "$HERE/run.sh" "${flag[@]}" --share "$share" --timeout "${VM_TIMEOUT:-900}" -- /share/tests $mode \
+    "$HERE/run.sh" "${flag[@]}" --share "$share" --timeout "${VM_TIMEOUT:-900}" -- /share/tests $mode "${only[@]}" \
         >"$work/$mode.out" 2>"$work/$mode.err" && echo 0 >"$work/$mode.rc" || echo $? >"$work/$mode.rc" &
 done
 wait
