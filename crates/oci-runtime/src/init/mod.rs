@@ -257,7 +257,11 @@ fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     crate::step("init:4", "session, keyring, network, names");
     rustix::process::setsid().explain(|| "setsid")?;
-    inputs.keyring.as_deref().map_or(Ok(()), join_keyring)?;
+    if let Some(name) = &inputs.keyring {
+        let labelled = plan.process.as_ref();
+        labelled.map_or(Ok(()), |process| lsm::set_key_create(process, &inputs.procfs))?;
+        join_keyring(name)?;
+    }
     if plan.namespaces.creates(CloneFlags::CLONE_NEWNET.bits() as u64) {
         let up = || {
             use rustix::net::{AddressFamily, SocketFlags, SocketType};
