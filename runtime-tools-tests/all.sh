@@ -50,7 +50,8 @@ stage 'licences, sources and advisories' "$T/licences.py"
 stage 'shell scripts' check_shell
 if [ "${1:-}" != lint ]; then
     cargo_tests
-    "$T/conformance/run.sh" # these two count by themselves
+    "$T/conformance/run.sh" # these three count by themselves
     "$T/engines/run.sh"
+    "$T/vm/test.sh"
 fi
 awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || !p }' "$TALLY"

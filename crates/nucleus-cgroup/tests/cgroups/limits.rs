@@ -3,7 +3,7 @@
 use std::fs::remove_file;
 use std::path::PathBuf;
 
-use nucleus_cgroup::Plan;
+use nucleus_cgroup::{Plan, Version};
 use rustix::process::Signal;
 
 use crate::rig::{Rig, Shell, read, until};
@@ -112,10 +112,9 @@ pub(crate) fn memory_limit_kills(rig: &Rig) {
         "head -c 100000000 /dev/zero | tail -n 1 >/dev/null; test $? = 137",
     );
     assert_eq!(shell.wait(), 0);
-    let events = if rig.mode == "v2" {
-        "memory.events"
-    } else {
-        "memory.oom_control"
+    let events = match rig.version("memory") {
+        Version::V2 => "memory.events",
+        Version::V1 => "memory.oom_control",
     };
     let events = read(rig.directory("memory").join(events));
     assert!(
