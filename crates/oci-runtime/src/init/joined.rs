@@ -73,6 +73,12 @@ impl Newborn for Guest {
         }
     }
 
+    fn join_by(&mut self, joiner: Joiner) {
+        if let Some(way) = &mut self.way {
+            way.joiner = Some(joiner);
+        }
+    }
+
     fn run(mut self, plan: &Plan) -> i32 {
         match steps(plan, &mut self) {
             Ok(never) => match never {},

@@ -59,6 +59,9 @@ pub trait Newborn {
     /// One line for the person at the terminal.
     fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure>;
 
+    /// Enters all control groups by this joiner, as it could not be born into one of them.
+    fn join_by(&mut self, joiner: Joiner);
+
     /// Becomes the user's program. Returns only an exit code, for when it could not.
     fn run(self, plan: &Plan) -> i32;
 }
@@ -139,6 +142,10 @@ impl Newborn for Inputs {
         join_namespaces(&self.join)?;
         self.join.clear();
         Ok(())
+    }
+
+    fn join_by(&mut self, joiner: Joiner) {
+        self.joiner = Some(joiner);
     }
 
     fn run(self, plan: &Plan) -> i32 {
