@@ -57,5 +57,6 @@ if [ "${1:-}" != lint ]; then
     "$T/conformance/run.sh" # these count by themselves
     "$T/engines/run.sh"
     "$T/stress.sh"
+    "$T/vm/test.sh"
 fi
 awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || !p }' "$TALLY"

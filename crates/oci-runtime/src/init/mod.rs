@@ -59,6 +59,9 @@ pub trait Newborn {
     /// One line for the person at the terminal.
     fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure>;
 
+    /// Enters all control groups by this joiner, as it could not be born into one of them.
+    fn join_by(&mut self, joiner: Joiner);
+
     /// Becomes the user's program. Returns only an exit code, for when it could not.
     fn run(self, plan: &Plan) -> i32;
 }
@@ -140,6 +143,10 @@ impl Newborn for Inputs {
         join_namespaces(&self.join)?;
         self.join.clear();
         Ok(())
+    }
+
+    fn join_by(&mut self, joiner: Joiner) {
+        self.joiner = Some(joiner);
     }
 
     fn run(self, plan: &Plan) -> i32 {
@@ -258,9 +265,14 @@ fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     crate::step("init:4", "session, keyring, network, names");
     rustix::process::setsid().explain(|| "setsid")?;
-    if let Some(serial) = inputs.keyring.as_deref().map_or(Ok(None), join_keyring)? {
-        // `exec` joins it by its name.
-        nucleus_sys::process::share_session_keyring(serial).explain(|| "cannot share the session keyring with exec")?;
+    if let Some(name) = &inputs.keyring {
+        let labelled = plan.process.as_ref();
+        labelled.map_or(Ok(()), |process| lsm::set_key_create(process, &inputs.procfs))?;
+        if let Some(serial) = join_keyring(name)? {
+            // `exec` joins it by its name.
+            nucleus_sys::process::share_session_keyring(serial)
+                .explain(|| "cannot share the session keyring with exec")?;
+        }
     }
     if plan.namespaces.creates(CloneFlags::CLONE_NEWNET.bits() as u64) {
         let up = || {

@@ -105,17 +105,14 @@ impl Making {
             no_pivot: options.no_pivot,
         };
         crate::step("5", "clone3");
-        let mut init = spawn(
-            &plan,
-            inputs,
-            &Birth::of_init(&plan.namespaces, cgroup.unified_dir()),
-            &channel,
-        )
-        .map_err(Error::Start)?;
+        let by_writing = || cgroup.full_joiner();
+        let birth = Birth::of_init(&plan.namespaces, cgroup.unified_dir(), &by_writing);
+        let cloned = spawn(&plan, inputs, &birth).map_err(Error::Start)?;
         crate::step("6", "serve");
         if !limits_first {
             cgroup.apply_limits()?;
         }
+        let mut init = cloned.await_birth(&plan, &birth, &channel).map_err(Error::Start)?;
         if let Some(resctrl) = &mut self.resctrl {
             resctrl.apply(init.pid()).map_err(Error::Start)?;
             self.state.resctrl = resctrl.made().to_vec();
@@ -168,7 +165,9 @@ impl Making {
                     channel.go().map_err(gone)?;
                 }
                 Some(ToHost::Failed(text)) => return Err(Error::Start(Failure::new(text))),
-                Some(ToHost::InitPid(_)) => return Err(Error::Start(Failure::new("init: unexpected message"))),
+                Some(ToHost::InitPid(_) | ToHost::Born) => {
+                    return Err(Error::Start(Failure::new("init: unexpected message")));
+                }
                 None => {
                     let end = init.epitaph();
                     return Err(Error::Start(Failure::new(format!(

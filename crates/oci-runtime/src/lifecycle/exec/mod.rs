@@ -183,9 +183,10 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     };
     crate::step("exec:4", "clone3");
     let beside_init = || target::cgroup_of(init, cgroups.unified()?);
-    let birth = Birth::of_guest(joins, unified.as_ref().map(AsFd::as_fd), &beside_init);
-    let cpus = affinity::of(plan);
-    let mut guest = affinity::initially(cpus, || spawn(plan, guest, &birth, &channel)).map_err(Error::Start)?;
+    let by_writing = || cgroups.full_joiner();
+    let birth = Birth::of_guest(joins, unified.as_ref().map(AsFd::as_fd), &beside_init, &by_writing);
+    let born = || spawn(plan, guest, &birth)?.await_birth(plan, &birth, &channel);
+    let mut guest = affinity::initially(affinity::of(plan), born).map_err(Error::Start)?;
     crate::step("exec:5", "serve");
     await_ready(plan, &mut guest, &channel, (init, container)).map_err(Error::Start)?;
     let master = terminal.master()?;
