@@ -66,6 +66,7 @@ impl Args {
             listen_fds,
             log_fd: global.log.raw_fd(),
             rootless: global.rootless,
+            systemd: global.systemd,
             detach,
         })
     }

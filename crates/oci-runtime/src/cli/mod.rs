@@ -51,7 +51,7 @@ struct Cli {
     /// Log every step
     #[arg(long)]
     debug: bool,
-    /// Manage control groups through systemd
+    /// Have systemd make the control group of a new container; later verbs know how it was made
     #[arg(long)]
     systemd_cgroup: bool,
     /// Whether to tolerate missing rights over control groups: true, false or auto
@@ -68,6 +68,7 @@ struct Cli {
 struct Global<'a> {
     root: Option<&'a Path>,
     rootless: Option<bool>,
+    systemd: bool,
     log: &'a Log,
 }
 
@@ -217,17 +218,15 @@ fn dispatch(cli: Cli, log: &Log) -> Outcome {
             false => Err("no command is given: see nucleus --help".into()),
         };
     };
-    if cli.systemd_cgroup {
-        return Err("--systemd-cgroup is not supported yet: use the cgroupfs driver".into());
-    }
     let root = cli.root.as_deref();
     let global = Global {
         root,
         rootless: cli.rootless.0,
+        systemd: cli.systemd_cgroup,
         log,
     };
     match command {
-        Command::Check(args) => check::main(&args),
+        Command::Check(args) => check::main(&args, cli.systemd_cgroup),
         Command::Create(args) => create::main(&args, &global),
         Command::Delete(args) => delete::main(&args, root, log),
         Command::Events(args) => events::main(&args, root),

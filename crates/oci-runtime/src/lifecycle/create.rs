@@ -51,6 +51,8 @@ pub struct Options {
     pub listen_fds: u32,
     /// `--rootless`: whether missing rights over control groups are tolerated; `None` looks at who we are.
     pub rootless: Option<bool>,
+    /// `--systemd-cgroup`.
+    pub systemd: bool,
     /// The log's descriptor, which init writes to as well.
     pub log_fd: Option<i32>,
     /// The runtime does not stay: `create` and `run --detach`.
@@ -152,13 +154,22 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
         .and_then(|linux| linux.cgroups_path().as_deref())
         .and_then(Path::to_str);
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    let cgroup = nucleus_cgroup::Plan::compile(
-        resources,
-        cgroups_path,
-        options.id.as_str(),
-        &host.cgroups,
-        host.rootless,
-    )?;
+    let cgroup = match options.systemd {
+        false => {
+            let ignored = |(key, _): &&(String, String)| key.starts_with(nucleus_cgroup::PROPERTY_ANNOTATION);
+            for (key, _) in plan.annotations.iter().filter(ignored) {
+                tracing::debug!("annotations.{key} is ignored without --systemd-cgroup");
+            }
+            nucleus_cgroup::Plan::compile(
+                resources,
+                cgroups_path,
+                options.id.as_str(),
+                &host.cgroups,
+                host.rootless,
+            )?
+        }
+        true => host.scope(resources, cgroups_path, options.id.as_str(), &plan.annotations)?,
+    };
     plan.warnings.extend(cgroup.warnings().iter().map(ToString::to_string));
     probe_bundle(&plan)?;
     Ok(Compiled {
@@ -297,7 +308,7 @@ impl Making {
             self.reservation.write_blob(super::SECCOMP_FILE, &filter.program)?;
         }
         crate::step("4", "cgroup");
-        let cgroup = cgroup.create()?;
+        let mut cgroup = cgroup.create()?;
         let record = cgroup.record();
         // A rootless container may have to do without some of the groups that were planned.
         self.state.cgroup = record_of(&record);
@@ -331,6 +342,7 @@ impl Making {
                 .then(|| super::keyring_of(&options.id))
                 .transpose()?,
             no_pivot: options.no_pivot,
+            adopted: cgroup.adopts(),
         };
         crate::step("5", "clone3");
         let mut init = spawn(
@@ -341,8 +353,14 @@ impl Making {
         )
         .map_err(Error::Start)?;
         crate::step("6", "serve");
+        if cgroup.adopts() {
+            cgroup.adopt(init.pid())?;
+        }
         if !limits_first {
             cgroup.apply_limits()?;
+        }
+        if cgroup.adopts() {
+            channel.go().explain(|| "init is gone").map_err(Error::Start)?;
         }
         if let Some(resctrl) = &mut self.resctrl {
             resctrl.apply(init.pid()).map_err(Error::Start)?;
@@ -466,7 +484,7 @@ fn record_of(record: &nucleus_cgroup::Record) -> CgroupRecord {
     CgroupRecord {
         driver: record.driver.clone(),
         paths: record.paths.clone(),
-        unit: None,
+        unit: record.unit.clone(),
     }
 }
 
