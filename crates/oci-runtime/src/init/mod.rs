@@ -5,7 +5,7 @@
 //!
 //! | step | what | why here |
 //! |---|---|---|
-//! | 1 | die with the runtime; control groups; oom score | before a user namespace takes the rights away |
+//! | 1 | die with the runtime; control groups (systemd's: wait for them); oom score | before a user namespace takes the rights away |
 //! | 2 | id maps, uid 0 of the user namespace | every later right comes from it |
 //! | 3 | non-dumpable; join namespaces by path; new cgroup and time namespace | no process of a joined namespace may look at us; a cgroup namespace is rooted where its maker stands |
 //! | 4 | session, keyring, loopback, host name | need the namespaces of 3 |
@@ -118,6 +118,8 @@ pub struct Inputs {
     pub keyring: Option<CString>,
     /// `--no-pivot`.
     pub no_pivot: bool,
+    /// systemd makes the control group around init, which waits for that.
+    pub adopted: bool,
 }
 
 impl Newborn for Inputs {
@@ -185,6 +187,9 @@ fn early(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     crate::step("init:1", "tie to the runtime, control groups");
     tie_to_runtime()?;
     take_place(plan, inputs.joiner.as_ref())?;
+    if inputs.adopted {
+        await_host(&inputs.last)?;
+    }
     crate::step("init:2", "user namespace");
     if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
         await_host(&inputs.last)?;

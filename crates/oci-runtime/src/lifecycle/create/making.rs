@@ -71,7 +71,7 @@ impl Making {
             self.notify = Notify::listen(socket, &self.reservation)?;
         }
         crate::step("4", "cgroup");
-        let cgroup = cgroup.create()?;
+        let mut cgroup = cgroup.create()?;
         let record = cgroup.record();
         // A rootless container may have to do without some of the groups that were planned.
         self.state.cgroup = record_of(&record);
@@ -103,16 +103,22 @@ impl Making {
             console_socket: terminal.socket.take(),
             keyring: (!options.no_new_keyring).then(|| keyring_of(&options.id)).transpose()?,
             no_pivot: options.no_pivot,
+            adopted: cgroup.adopts(),
         };
         crate::step("5", "clone3");
         let by_writing = || cgroup.full_joiner();
         let birth = Birth::of_init(&plan.namespaces, cgroup.unified_dir(), &by_writing);
         let cloned = spawn(&plan, inputs, &birth).map_err(Error::Start)?;
         crate::step("6", "serve");
-        if !limits_first {
+        if !limits_first && !cgroup.adopts() {
             cgroup.apply_limits()?;
         }
         let mut init = cloned.await_birth(&plan, &birth, &channel).map_err(Error::Start)?;
+        if cgroup.adopts() {
+            cgroup.adopt(init.pid())?;
+            cgroup.apply_limits()?;
+            channel.go().explain(|| "init is gone").map_err(Error::Start)?;
+        }
         if let Some(resctrl) = &mut self.resctrl {
             resctrl.apply(init.pid()).map_err(Error::Start)?;
             self.state.resctrl = resctrl.made().to_vec();
