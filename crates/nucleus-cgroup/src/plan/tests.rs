@@ -321,6 +321,16 @@ fn more_bad_values_are_named() {
             ".rdma.x: needs hcaHandles or hcaObjects",
         ),
         (
+            Mode::Hybrid,
+            r#"{"blockIO": {"weightDevice": [{"major": 8, "minor": 0}]}}"#,
+            ".blockIO.weightDevice[0]: needs weight or leafWeight",
+        ),
+        (
+            Mode::Unified,
+            r#"{"cpu": {"quota": 1000, "burst": 1001}}"#,
+            ".cpu.burst: 1001 must not be larger than the quota, 1000",
+        ),
+        (
             Mode::Legacy,
             r#"{"memory": {"swappiness": 101}}"#,
             ".memory.swappiness: must be between 0 and 100",

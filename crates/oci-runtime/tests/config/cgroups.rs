@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::inside::{mountinfo, push};
+use super::inside::{add_mount, mountinfo, push};
 use crate::common::{Container, Test, cgroup_dirs, skip};
 
 /// The directory of the container's cgroup under a controller: of its own hierarchy (v1) or of the one of v2.
@@ -394,5 +394,40 @@ fn cgroups_that_the_program_has_made_are_removed_with_it() {
         return;
     }
     c.run().ok();
+    test.nothing_left();
+}
+
+/// A host with nothing but cgroup v2, in a mount namespace of its own.
+const UNIFIED: [&str; 5] = [
+    "unshare",
+    "-m",
+    "sh",
+    "-c",
+    "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"",
+];
+
+#[test]
+fn the_control_group_of_v2_belongs_to_the_containers_user() {
+    let Some(test) = Test::new() else { return };
+    let possible = test.command("true").wrapped(UNIFIED).run();
+    if !possible.success() {
+        return skip("needs a kernel with cgroup v2");
+    }
+    let look = "cd /sys/fs/cgroup; stat -c %u . cgroup.procs cgroup.subtree_control cgroup.threads cgroup.max.depth";
+    let own = |config: &mut Value, options: &[&str]| {
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        config["linux"]["resources"] = json!({});
+        push(config, "/linux/namespaces", json!({ "type": "cgroup" }));
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        mounts.retain(|mount| mount["type"] != "cgroup");
+        add_mount(config, "/sys/fs/cgroup", "cgroup", "cgroup", options);
+    };
+    for (options, owners) in [
+        (&["nosuid", "noexec", "nodev"][..], "1000\n1000\n1000\n1000\n0"),
+        (&["nosuid", "noexec", "nodev", "ro"], "0\n0\n0\n0\n0"),
+    ] {
+        let c = test.script_with(look, |config| own(config, options));
+        c.with_bundle("run", &[]).wrapped(UNIFIED).run().ok().prints(owners);
+    }
     test.nothing_left();
 }

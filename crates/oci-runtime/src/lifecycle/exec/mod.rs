@@ -20,7 +20,7 @@ use nucleus_core::{ContainerId, Operation, Process, Status, Store};
 use super::host::{Host, in_user_namespace};
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
-use super::{Container, Error, Result, Warn, cgroup_of, foreground, grant, hook_state, listener, pid_file};
+use super::{Container, Error, Result, Warn, cgroup_of, foreground, grant, hook_state, listener, pid_file, resctrl};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::init::Last;
 use crate::init::failure::{Explain, Failure};
@@ -191,6 +191,7 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     let cpus = affinity::of(plan);
     let mut guest = affinity::initially(cpus, || spawn(plan, guest, &birth, &channel)).map_err(Error::Start)?;
     crate::step("exec:5", "serve");
+    resctrl::join(&container.state.exec.resctrl, guest.pid()).map_err(Error::Start)?;
     await_ready(plan, &mut guest, &channel, (init, container)).map_err(Error::Start)?;
     let master = terminal.master()?;
     if let Some(socket) = &pidfd_socket {
