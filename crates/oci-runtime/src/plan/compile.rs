@@ -38,6 +38,19 @@ pub(crate) struct Host {
     pub euid: u32,
     /// Highest capability number that the kernel knows (`/proc/sys/kernel/cap_last_cap`).
     pub last_cap: u32,
+    /// What the runtime may do itself, as a mask: no more can be granted, but in a user namespace, where everything can.
+    pub capabilities: u64,
+}
+
+impl Host {
+    /// The host as a container with these namespaces finds it.
+    pub(crate) fn within(self, namespaces: &Namespaces) -> Self {
+        let everything = namespaces.has(Kind::User as u64);
+        Self {
+            capabilities: if everything { u64::MAX } else { self.capabilities },
+            ..self
+        }
+    }
 }
 
 impl Plan {
@@ -64,7 +77,12 @@ impl Plan {
         let ids = (list(linux, Linux::uid_mappings), list(linux, Linux::gid_mappings));
         let (uid_map, gid_map) = namespaces::id_maps(ids, &namespaces, &mut warnings)?;
         let process = match spec.process() {
-            Some(process) => Some(process::compile(process, options, host, &mut warnings)?),
+            Some(process) => Some(process::compile(
+                process,
+                options,
+                &host.within(&namespaces),
+                &mut warnings,
+            )?),
             None => process::check_terminal(false, options).map(|()| None)?,
         };
         if let Some(process) = &process {

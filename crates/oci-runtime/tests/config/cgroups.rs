@@ -431,3 +431,31 @@ fn the_control_group_of_v2_belongs_to_the_containers_user() {
     }
     test.nothing_left();
 }
+
+#[test]
+fn class_and_priorities_of_packets() {
+    let Some(test) = Test::new() else { return };
+    // Seldom mounted: in a mount namespace of the test's own it is the only hierarchy.
+    let mount = "umount -R /sys/fs/cgroup && mount -t tmpfs tmpfs /sys/fs/cgroup && mkdir /sys/fs/cgroup/net && \
+        mount -t cgroup -o net_cls,net_prio cgroup /sys/fs/cgroup/net && exec \"$0\" \"$@\"";
+    let host = ["unshare", "-m", "sh", "-c", mount];
+    if !test.command("true").wrapped(host).run().success() {
+        return skip("needs the controllers net_cls and net_prio of cgroup v1");
+    }
+    let look = "cd /sys/fs/cgroup/net; cat net_cls.classid; grep '^lo ' net_prio.ifpriomap";
+    let c = test.script_with(look, |config| {
+        let network = json!({ "classID": 1_048_577, "priorities": [{ "name": "lo", "priority": 5 }] });
+        config["linux"]["resources"] = json!({ "network": network });
+        // One directory, which goes with the container: nobody else finds this hierarchy to clean it.
+        config["linux"]["cgroupsPath"] = json!(format!("/{}-packets", test.mark()));
+        // The priorities are those of the host's devices.
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        namespaces.retain(|namespace| namespace["type"] != "network");
+    });
+    c.with_bundle("run", &[])
+        .wrapped(host)
+        .run()
+        .ok()
+        .prints("1048577\nlo 5");
+    test.nothing_left();
+}

@@ -113,7 +113,9 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
     let facts = plan::Host {
         euid: rustix::process::geteuid().as_raw(),
         last_cap: Host::last_capability()?,
-    };
+        capabilities: Host::capabilities()?,
+    }
+    .within(&namespaces);
     let plan_options = plan::Options {
         detach: options.detach,
         console_socket: options.console_socket.is_some(),
