@@ -4,12 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use nucleus_cgroup::{Facts, Layout};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::golden::configs;
-use super::{HOST, options};
+use super::{HOST, layouts, options};
 use crate::plan::{Options, Plan};
 
 /// Every top-level field of the specification.
@@ -108,31 +107,6 @@ fn field(text: &[u8]) -> Option<String> {
     layouts().iter().find_map(|layout| {
         let plan = nucleus_cgroup::Plan::compile(resources, path, "id", layout, false);
         plan.err().map(|error| error.field.into_owned())
-    })
-}
-
-/// A host of each kind, with every controller that there is.
-fn layouts() -> &'static [Layout; 2] {
-    static LAYOUTS: std::sync::OnceLock<[Layout; 2]> = std::sync::OnceLock::new();
-    LAYOUTS.get_or_init(|| {
-        let names = "cpu cpuset memory devices freezer blkio pids hugetlb net_cls net_prio rdma";
-        let (mut own, mut mountinfo) = (String::new(), String::new());
-        for (n, name) in names.split(' ').enumerate() {
-            own += &format!("{n}:{name}:/\n");
-            mountinfo += &format!("{n} 1 0:{n} / /sys/fs/cgroup/{name} rw - cgroup cgroup rw,{name}\n");
-        }
-        let v1 = Layout::parse(&Facts {
-            own: &own,
-            mountinfo: &mountinfo,
-            ..Facts::default()
-        });
-        let v2 = Layout::parse(&Facts {
-            v2_mount: Some("/sys/fs/cgroup"),
-            v2_controllers: "cpuset cpu io memory hugetlb pids rdma misc",
-            own: "0::/\n",
-            mountinfo: "",
-        });
-        [v1, v2]
     })
 }
 
