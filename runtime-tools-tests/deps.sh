@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing: deps.sh build|lint|engines|conformance [...]. Called by the Makefile.
+# Installs the Debian packages that are missing: deps.sh build|lint|fuzz|engines|conformance [...]. Called by the Makefile.
 # Rules: quiet and without effect when all is there; no daemon is started by an installation; where packages cannot be
 # installed (not Debian, not root), it names what is missing and fails.
 # Debian 12's own Rust is older than this project's; its `-web` packages (bookworm-security) follow the current one. They
@@ -26,6 +26,9 @@ for set; do
         if [ "$(command -v cargo || echo /usr/bin/cargo)" = /usr/bin/cargo ]; then
             wanted+=(rust-web-clippy rustfmt-web)
         fi
+        ;;
+    fuzz) # libFuzzer is C++
+        wanted+=(g++)
         ;;
     engines)
         wanted+=(podman conmon netavark catatonit containerd docker.io runc iptables iproute2 procps util-linux
