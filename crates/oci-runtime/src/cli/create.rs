@@ -67,6 +67,7 @@ impl Args {
             listen_fds,
             log_fd: global.log.raw_fd(),
             rootless: global.rootless,
+            systemd: global.systemd,
             detach,
         })
     }

@@ -61,7 +61,7 @@ struct GlobalFlags {
     /// Log every step
     #[arg(long)]
     debug: bool,
-    /// Manage control groups through systemd
+    /// Have systemd make the control group of a new container; later verbs know how it was made
     #[arg(long)]
     systemd_cgroup: bool,
     /// Whether to tolerate missing rights over control groups: true, false or auto
@@ -79,6 +79,7 @@ struct GlobalFlags {
 struct Global<'a> {
     root: Option<&'a Path>,
     rootless: Option<bool>,
+    systemd: bool,
     log: &'a Log,
 }
 
@@ -226,15 +227,13 @@ fn run_verb(verb: &Verb, flags: &GlobalFlags, words: impl Iterator<Item = OsStri
         return Err(format!("{} is not supported yet", verb.name).into());
     }
     let matches = matches(command, sorted).map_err(wrong)?;
-    if flags.systemd_cgroup {
-        return Err("--systemd-cgroup is not supported yet: use the cgroupfs driver".into());
-    }
     if flags.criu.is_some() {
         log.warn("--criu is obsolete and ignored");
     }
     let global = Global {
         root: flags.root.as_deref(),
         rootless: flags.rootless()?,
+        systemd: flags.systemd_cgroup,
         log,
     };
     (verb.main)(&matches, &global)

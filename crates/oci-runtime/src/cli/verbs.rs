@@ -79,7 +79,7 @@ pub const VERBS: &[Verb] = &[
         examples: &["check mybundle", "check --format json mybundle"],
         flags: Flags::Anywhere,
         arguments: check::Args::augment_args,
-        main: |matches, _| check::main(&read(matches)?),
+        main: |matches, global| check::main(&read(matches)?, global.systemd),
         supported: true,
     },
     Verb {

@@ -52,6 +52,8 @@ pub struct Options {
     pub listen_fds: u32,
     /// `--rootless`: whether missing rights over control groups are tolerated; `None` looks at who we are.
     pub rootless: Option<bool>,
+    /// `--systemd-cgroup`.
+    pub systemd: bool,
     /// The log's descriptor, which init writes to as well.
     pub log_fd: Option<i32>,
     /// The runtime does not stay: `create` and `run --detach`.
@@ -144,6 +146,7 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
     let facts = plan::Host {
         euid: host.euid,
         last_cap: Host::last_capability()?,
+        capabilities: Host::capabilities()?,
     };
     let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts, &ProfileCache(store))?;
     if let Some(process) = plan.process.as_mut().filter(|_| options.listen_fds > 0) {
@@ -160,13 +163,22 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
         .and_then(|linux| linux.cgroups_path().as_deref())
         .and_then(Path::to_str);
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    let cgroup = nucleus_cgroup::Plan::compile(
-        resources,
-        cgroups_path,
-        options.id.as_str(),
-        &host.cgroups,
-        host.rootless,
-    )?;
+    let cgroup = match options.systemd {
+        false => {
+            let ignored = |(key, _): &&(String, String)| key.starts_with(nucleus_cgroup::PROPERTY_ANNOTATION);
+            for (key, _) in plan.annotations.iter().filter(ignored) {
+                tracing::debug!("annotations.{key} is ignored without --systemd-cgroup");
+            }
+            nucleus_cgroup::Plan::compile(
+                resources,
+                cgroups_path,
+                options.id.as_str(),
+                &host.cgroups,
+                host.rootless,
+            )?
+        }
+        true => host.scope(resources, cgroups_path, options.id.as_str(), &plan.annotations)?,
+    };
     plan.warnings.extend(cgroup.warnings().iter().map(ToString::to_string));
     probe_bundle(&plan)?;
     Ok(Compiled {

@@ -99,6 +99,7 @@ pub fn cgroup_of(record: &CgroupRecord) -> nucleus_cgroup::Record {
     nucleus_cgroup::Record {
         driver: record.driver.clone(),
         paths: record.paths.clone(),
+        unit: record.unit.clone(),
     }
 }
 

@@ -71,7 +71,7 @@ impl Making {
             self.notify = Notify::listen(socket, &self.reservation)?;
         }
         crate::step("4", "cgroup");
-        let cgroup = cgroup.create()?;
+        let mut cgroup = cgroup.create()?;
         let record = cgroup.record();
         // A rootless container may have to do without some of the groups that were planned.
         self.state.cgroup = record_of(&record);
@@ -103,23 +103,28 @@ impl Making {
             console_socket: terminal.socket.take(),
             keyring: (!options.no_new_keyring).then(|| keyring_of(&options.id)).transpose()?,
             no_pivot: options.no_pivot,
+            adopted: cgroup.adopts(),
         };
         crate::step("5", "clone3");
-        let mut init = spawn(
-            &plan,
-            inputs,
-            &Birth::of_init(&plan.namespaces, cgroup.unified_dir()),
-            &channel,
-        )
-        .map_err(Error::Start)?;
+        let by_writing = || cgroup.full_joiner();
+        let birth = Birth::of_init(&plan.namespaces, cgroup.unified_dir(), &by_writing);
+        let cloned = spawn(&plan, inputs, &birth).map_err(Error::Start)?;
         crate::step("6", "serve");
-        if !limits_first {
+        if !limits_first && !cgroup.adopts() {
             cgroup.apply_limits()?;
+        }
+        let mut init = cloned.await_birth(&plan, &birth, &channel).map_err(Error::Start)?;
+        if cgroup.adopts() {
+            cgroup.adopt(init.pid())?;
+            cgroup.apply_limits()?;
+            channel.go().explain(|| "init is gone").map_err(Error::Start)?;
         }
         if let Some(resctrl) = &mut self.resctrl {
             resctrl.apply(init.pid()).map_err(Error::Start)?;
             self.state.resctrl = resctrl.made().to_vec();
+            self.state.exec.resctrl = resctrl.groups();
         }
+        delegate(&cgroup, &plan, &host)?;
         self.net_devices = net_devices::move_in(&plan, network, &init).map_err(Error::Start)?;
         self.serve(&plan, &host, &mut init, &channel)?;
         let terminal = terminal.master()?;
@@ -168,7 +173,9 @@ impl Making {
                     channel.go().map_err(gone)?;
                 }
                 Some(ToHost::Failed(text)) => return Err(Error::Start(Failure::new(text))),
-                Some(ToHost::InitPid(_)) => return Err(Error::Start(Failure::new("init: unexpected message"))),
+                Some(ToHost::InitPid(_) | ToHost::Born) => {
+                    return Err(Error::Start(Failure::new("init: unexpected message")));
+                }
                 None => {
                     let end = init.epitaph();
                     return Err(Error::Start(Failure::new(format!(
@@ -247,4 +254,20 @@ fn write_time_offsets(plan: &Plan, init: &Init) -> std::result::Result<(), Failu
     let path = format!("/proc/{}/timens_offsets", init.pid().as_raw_nonzero());
     let offsets = plan.time_offsets.as_deref().unwrap_or_default();
     std::fs::write(&path, offsets).explain(|| format!("linux.timeOffsets: cannot write {path}"))
+}
+
+/// Gives the container's control group to its user; never on v1, where delegation is not safe (config-linux.md).
+fn delegate(cgroup: &nucleus_cgroup::Cgroup, plan: &Plan, host: &Host) -> Result<()> {
+    let Some(owner) = plan
+        .cgroup_owner
+        .filter(|_| host.cgroups.mode == nucleus_cgroup::Mode::Unified)
+    else {
+        return Ok(());
+    };
+    match cgroup.delegate(owner) {
+        // Who is not the host's root owns the group already, and may give it to nobody else.
+        Err(error) if host.rootless => tracing::debug!("{error}"),
+        other => other?,
+    }
+    Ok(())
 }

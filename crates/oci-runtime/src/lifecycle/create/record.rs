@@ -73,6 +73,6 @@ pub fn record_of(record: &nucleus_cgroup::Record) -> CgroupRecord {
     CgroupRecord {
         driver: record.driver.clone(),
         paths: record.paths.clone(),
-        unit: None,
+        unit: record.unit.clone(),
     }
 }
