@@ -12,7 +12,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test conformance test-engines stress lint install clean
+.PHONY: help build run test conformance test-engines stress lint manual install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -46,8 +46,13 @@ lint: build ## formatting, clippy, licences, shell scripts
 	@$(TESTS)/deps.sh lint
 	@$(use_host); $(TESTS)/all.sh lint
 
-install: build ## to PREFIX (/usr/local), below DESTDIR
+manual: ## man pages and shell completions, in target/share (from the flags that the binary parses with)
+	@$(TESTS)/deps.sh build
+	@$(use_host); rm -rf target/share && cargo run --quiet --locked --package nucleus-manual -- target/share
+
+install: build manual ## binary, man pages, shell completions to PREFIX (/usr/local), below DESTDIR
 	@install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/nucleus
+	@cd target/share && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/{} \;
 
 include $(TESTS)/vm/vm.mk
 
