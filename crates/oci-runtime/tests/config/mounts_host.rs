@@ -170,6 +170,18 @@ fn the_propagation_of_the_root() {
     test.nothing_left();
 }
 
+/// Docker's command line has a hint for this text.
+#[test]
+fn a_directory_on_a_file_and_a_file_on_a_directory() {
+    let Some(test) = Test::new() else { return };
+    for (source, target) in [("/etc/passwd", "/etc"), ("/etc", "/etc/passwd")] {
+        let c = test.script("true");
+        c.edit(|config| add_mount(config, target, "bind", source, &["bind"]));
+        c.create().fails("not a directory");
+        test.nothing_left();
+    }
+}
+
 #[test]
 fn a_dev_that_is_bound_is_left_alone() {
     let Some(test) = Test::new() else { return };
