@@ -207,6 +207,7 @@ impl Rig {
         };
         let record = Record {
             driver: "cgroupfs".to_owned(),
+            unit: None,
             paths: self
                 .layout
                 .hierarchies

@@ -218,6 +218,7 @@ pub(crate) fn role(name: &str, _arguments: &[String]) -> ExitCode {
             let key = if controller == "0::" { "unified" } else { "freezer" };
             let record = Record {
                 driver: "cgroupfs".to_owned(),
+                unit: None,
                 paths: [(key.to_owned(), mount.join(below.trim_start_matches('/')))].into(),
             };
             let error = record

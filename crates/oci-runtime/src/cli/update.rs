@@ -19,8 +19,7 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// JSON file of the values to change, as linux.resources has them; `-` is standard input. Of the other flags
-    /// only those of Intel RDT count then
+    /// JSON file of the linux.resources to change; `-` is standard input. Only the flags of Intel RDT count beside it
     #[arg(long, short, value_name = "FILE")]
     resources: Option<PathBuf>,
     /// Weight of block I/O, 10 to 1000

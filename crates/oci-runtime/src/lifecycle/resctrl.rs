@@ -25,7 +25,8 @@ const MAGIC: u64 = 0x0765_5821;
 pub struct Resctrl {
     class: PathBuf,
     monitoring: Option<PathBuf>,
-    lines: Vec<String>,
+    schemas: Vec<String>,
+    schemata: Vec<String>,
     made: Vec<PathBuf>,
 }
 
@@ -49,7 +50,7 @@ impl Resctrl {
             Some("/") => root.to_owned(),
             name => root.join(name.unwrap_or(id)),
         };
-        if rdt.clos_id.is_some() && rdt.lines.is_empty() && !class.is_dir() {
+        if rdt.clos_id.is_some() && rdt.schemas.is_empty() && rdt.schemata.is_empty() && !class.is_dir() {
             return Err(Failure::new(format!(
                 "linux.intelRdt.closID: {} must exist when config.json says nothing about its schemata",
                 class.display()
@@ -57,7 +58,8 @@ impl Resctrl {
         }
         Ok(Self {
             monitoring: rdt.monitoring.then(|| class.join("mon_groups").join(id)),
-            lines: rdt.lines.clone(),
+            schemas: rdt.schemas.clone(),
+            schemata: rdt.schemata.clone(),
             class,
             made: Vec::new(),
         })
@@ -75,22 +77,24 @@ impl Resctrl {
     /// Named by the field of `linux.intelRdt`, with the file.
     pub fn apply(&mut self, pid: Pid) -> Result<(), Failure> {
         let schemata = self.class.join("schemata");
-        if self.make(&self.class.clone())? {
-            if !self.lines.is_empty() {
-                write(&schemata, &lines_of(&self.lines))?;
-            }
-        } else if !self.lines.is_empty() {
+        if !self.make(&self.class.clone())? && !self.schemas.is_empty() {
             let there = fs::read_to_string(&schemata)
                 .explain(|| format!("linux.intelRdt: cannot read {}", schemata.display()))?;
             self.compare(&there)?;
         }
-        let pid = pid.as_raw_nonzero().to_string();
-        write(&self.class.join("tasks"), &pid)?;
+        let text = lines_of(self.schemas.iter().chain(&self.schemata));
+        if !text.is_empty() {
+            write(&schemata, &text)?;
+        }
         if let Some(group) = self.monitoring.clone() {
             self.make(&group)?;
-            write(&group.join("tasks"), &pid)?;
         }
-        Ok(())
+        join(&self.groups(), pid)
+    }
+
+    /// The groups that the container's processes are in: its class, then its monitoring group.
+    pub fn groups(&self) -> Vec<PathBuf> {
+        [&self.class].into_iter().chain(&self.monitoring).cloned().collect()
     }
 
     /// The directories that were made, in the order of their removal.
@@ -117,10 +121,11 @@ impl Resctrl {
         }
     }
 
-    /// A class that was there is not changed, as others may live in it: it must be what config.json says.
+    /// Others may live in a class that was there: it must have what `l3CacheSchema` and `memBwSchema` say already. Only
+    /// `schemata` may change it, as config-linux.md wants.
     fn compare(&self, there: &str) -> Result<(), Failure> {
         let there = schema(there.lines());
-        for line in &self.lines {
+        for line in &self.schemas {
             for (place, value) in schema([line.as_str()].into_iter()) {
                 if there.get(&place) != Some(&value) {
                     let (resource, domain) = &place;
@@ -178,14 +183,12 @@ impl Rewritten {
         let class = made.iter().find(is_class).ok_or_else(|| {
             Failure::new("Intel RDT: the container has no class of its own (linux.intelRdt in config.json makes one)")
         })?;
-        let lines = intel_rdt::compile(rdt)
-            .map_err(|error| Failure::new(error.to_string()))?
-            .lines;
+        let plan = intel_rdt::compile(rdt).map_err(|error| Failure::new(error.to_string()))?;
         let schemata = class.join("schemata");
         let before =
             fs::read_to_string(&schemata).explain(|| format!("linux.intelRdt: cannot read {}", schemata.display()))?;
         // One write, of which the kernel takes all lines or none.
-        write(&schemata, &lines_of(&lines))?;
+        write(&schemata, &lines_of(&plan.schemas))?;
         Ok(Self { schemata, before })
     }
 
@@ -198,8 +201,17 @@ impl Rewritten {
     }
 }
 
-fn lines_of(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
+fn lines_of<'a>(lines: impl IntoIterator<Item = &'a String>) -> String {
+    lines.into_iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Puts a process, with all that it will start, into these groups.
+///
+/// # Errors
+/// Named by the file.
+pub fn join(groups: &[PathBuf], pid: Pid) -> Result<(), Failure> {
+    let pid = pid.as_raw_nonzero().to_string();
+    groups.iter().try_for_each(|group| write(&group.join("tasks"), &pid))
 }
 
 /// Removes directories that were made for a container.
