@@ -12,7 +12,7 @@ pub(crate) mod exec;
 mod foreign;
 mod hooks;
 mod id_maps;
-mod intel_rdt;
+pub(crate) mod intel_rdt;
 mod lists;
 mod memory_policy;
 mod mount_options;
