@@ -166,7 +166,7 @@ pub enum Driver {
 /// The control group of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupRecord {
-    /// "cgroupfs" or "systemd", or empty when there is none.
+    /// "cgroupfs", "systemd" or "systemd-user", or empty when there is none.
     #[serde(default)]
     pub driver: String,
     /// The directories that were made, as absolute paths of the host: by v1 controller, under "unified" for v2.

@@ -384,6 +384,7 @@ fn updates_go_where_the_record_says() {
     let resources: LinuxResources = serde_json::from_str(r#"{"pids": {"limit": 5}}"#).unwrap();
     let record = |key: &str| Record {
         driver: "cgroupfs".to_owned(),
+        unit: None,
         paths: [(key.to_owned(), "/sys/fs/cgroup/elsewhere".into())].into(),
     };
     for (mode, key) in [(Mode::Hybrid, "pids"), (Mode::Unified, "unified")] {

@@ -110,7 +110,10 @@ pub(crate) fn load_process(path: &Path) -> Result<(Process, Vec<String>), LoadEr
 }
 
 /// Parses a `process` section by itself.
-fn parse_process(text: &[u8]) -> Result<(Process, Vec<String>), LoadError> {
+///
+/// # Errors
+/// [`LoadError::Invalid`].
+pub(crate) fn parse_process(text: &[u8]) -> Result<(Process, Vec<String>), LoadError> {
     // As part of a config every error gets the path that it has there. The section is checked to be one document of
     // its own before it is put between the braces.
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(text) {

@@ -8,6 +8,7 @@ mod devices;
 mod golden;
 mod id_maps;
 mod intel_rdt;
+mod judge;
 mod misc;
 mod mounts;
 mod mutations;
