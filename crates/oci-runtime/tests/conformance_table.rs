@@ -21,9 +21,9 @@ fn words(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// True when `file` has a function of this name.
-fn has_test(file: &Path, name: &str) -> bool {
-    fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("fn {name}(")))
+/// True when `file` holds this text.
+fn has(file: &Path, text: &str) -> bool {
+    fs::read_to_string(file).is_ok_and(|all| all.contains(text))
 }
 
 /// What is wrong with the file of a place.
@@ -31,16 +31,24 @@ fn bad_place(place: &str) -> Option<String> {
     (!resolve(place, "src").exists()).then(|| format!("no such file: {place}"))
 }
 
-/// What is wrong with a test: `MODULE::NAME` is one of tests/config, `PATH.rs::NAME` one of that file.
+/// What is wrong with a test: `MODULE::NAME` is one of tests/config, `PATH.rs::NAME` one of that file, `PATH.sh::NAME` a
+/// check of the virtual machine.
 fn bad_test(test: &str) -> Option<String> {
     let Some((module, name)) = test.split_once("::") else {
         return Some(format!("not a test: {test}"));
     };
-    let file = match module.strip_suffix(".rs") {
-        Some(_) => resolve(module, ""),
-        None => resolve(&format!("{module}.rs"), "tests/config"),
+    let found = match module.rsplit_once('.') {
+        Some((_, "sh")) => has(
+            &top().join("runtime-tools-tests").join(module),
+            &format!("check '{name}' "),
+        ),
+        Some(_) => has(&resolve(module, ""), &format!("fn {name}(")),
+        None => has(
+            &resolve(&format!("{module}.rs"), "tests/config"),
+            &format!("fn {name}("),
+        ),
     };
-    (!has_test(&file, name)).then(|| format!("no such test: {test}"))
+    (!found).then(|| format!("no such test: {test}"))
 }
 
 #[test]
@@ -76,6 +84,8 @@ fn every_row_is_complete_and_every_test_exists() {
 fn what_is_missing_is_found() {
     assert!(bad_test("mounts::bind_options").is_none());
     assert!(bad_test("tests/errors.rs::versions").is_none());
+    assert!(bad_test("vm/guest/tests.d/rights.sh::SCHED_FIFO").is_none());
+    assert!(bad_test("vm/guest/tests.d/rights.sh::SCHED_ISO").is_some());
     assert!(bad_test("mounts::bind_option").is_some() && bad_test("mount::bind_options").is_some());
     assert!(bad_place("plan/mounts.rs").is_none() && bad_place("nucleus-cgroup/src/plan").is_none());
     assert!(bad_place("plan/mount.rs").is_some());
