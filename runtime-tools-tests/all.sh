@@ -51,9 +51,15 @@ stage 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
 stage 'licences, sources and advisories' "$T/licences.py"
 stage 'shell scripts' check_shell
 if [ "${1:-}" != lint ]; then
+    stage 'flag table' "$T/flags/flags.py" check "$RUNTIME"
+    stage 'installation' "$T/install.sh"
+fi
+if [ "${1:-}" != lint ]; then
     cargo_tests
     stage 'fuzzing (config.json, other inputs)' "$T/fuzz.sh" "${FUZZ_SECONDS:-30}"
-    "$T/conformance/run.sh" # these two count by themselves
+    "$T/conformance/run.sh" # these count by themselves
     "$T/engines/run.sh"
+    "$T/stress.sh"
+    "$T/vm/test.sh"
 fi
 awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || !p }' "$TALLY"

@@ -30,7 +30,7 @@ impl Cgroup {
     pub fn update_limits(&self) -> Result<(), Error> {
         let read = |write: &Write| self.member(write).and_then(|dir| dir.read(&write.file).ok());
         let before: Vec<Option<String>> = self.plan.writes.iter().map(read).collect();
-        let result = self.apply_limits();
+        let result = self.apply_limits().and_then(|()| self.tell_systemd());
         if result.is_err() {
             for (write, value) in self.plan.writes.iter().zip(before).rev() {
                 if let Some(value) = value {
@@ -39,6 +39,16 @@ impl Cgroup {
             }
         }
         result
+    }
+
+    /// systemd writes what it is told, rounded, so that the exact values are written once more after it.
+    fn tell_systemd(&self) -> Result<(), Error> {
+        let Some((driver, unit)) = &self.plan.mirrored else {
+            return Ok(());
+        };
+        let now = |file: &str| self.members.iter().flatten().find_map(|dir| dir.read(file).ok());
+        crate::systemd::set(driver, unit, &self.plan.writes, now)?;
+        self.write_all()
     }
 
     fn put_back(&self, write: &Write, before: &str) {

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
 
-use crate::dir::Dir;
+use crate::dir::{Dir, read_path};
 use crate::error::Error;
 use crate::join::Joiner;
 use crate::layout::Version;
@@ -19,6 +20,7 @@ use crate::record::Record;
 use crate::remove::{remove_tree, rmdir};
 use crate::{cpuset, delegate};
 
+const KILL: i32 = Signal::KILL.as_raw();
 /// How often a parent may vanish under our hands before that is an error.
 const RACES: usize = 3;
 
@@ -32,6 +34,8 @@ pub struct Cgroup {
     pub(crate) unified_is_new: bool,
     /// What was made, parents first.
     made: Vec<PathBuf>,
+    /// systemd has made the scope, and it is not committed yet.
+    scope: bool,
 }
 
 impl Plan {
@@ -45,8 +49,12 @@ impl Plan {
             members: Vec::with_capacity(self.directories.len()),
             made: Vec::with_capacity(self.directories.len()),
             unified_is_new: false,
+            scope: false,
             plan: self,
         };
+        if cgroup.plan.unit.is_some() {
+            return Ok(cgroup);
+        }
         for index in 0..cgroup.plan.directories.len() {
             let member = cgroup.make(index)?;
             cgroup.members.push(member);
@@ -70,6 +78,7 @@ impl Plan {
             members: self.directories.iter().map(open).collect::<Result<_, _>>()?,
             made: Vec::new(),
             unified_is_new: false,
+            scope: false,
             plan: self,
         })
     }
@@ -97,10 +106,40 @@ impl Cgroup {
             delegate::enable(directory)?;
             self.unified_is_new = new;
         }
-        if !new {
+        // A scope is new, and holds the process that it was made for.
+        if !new && self.plan.unit.is_none() {
             check_existing(directory, &dir)?;
         }
         Ok(Some(dir))
+    }
+
+    /// True with the systemd driver: the cgroup comes to be around a process, by [`Cgroup::adopt`]. Until then that
+    /// process must wait, above all before it makes a cgroup namespace.
+    pub fn adopts(&self) -> bool {
+        self.plan.unit.is_some()
+    }
+
+    /// Has systemd make the scope around a process, and the directories of hierarchies that systemd leaves alone; the
+    /// process is then in all of them. Limits come with [`Cgroup::apply_limits`]. Nothing with the cgroup
+    /// filesystem's driver.
+    ///
+    /// # Errors
+    /// [`Error::Systemd`], or as [`Plan::create`].
+    pub fn adopt(&mut self, pid: Pid) -> Result<(), Error> {
+        let Some(unit) = self.plan.unit.clone() else {
+            return Ok(());
+        };
+        // What fails here leaves nothing of ours: a scope whose process dies is gone, and one that was there is not ours.
+        unit.start(pid)?;
+        self.scope = true;
+        check_place(pid, &unit)?;
+        for index in 0..self.plan.directories.len() {
+            let member = self.make(index)?;
+            self.members.push(member);
+        }
+        // Already in v2's, which systemd has made new.
+        self.unified_is_new = true;
+        self.joiner()?.join_pid(pid)
     }
 
     /// The error for a directory that we may not make: for a limit's sake where there is one.
@@ -156,8 +195,12 @@ impl Cgroup {
 
     /// What later verbs need to find the cgroup again. No paths when the container runs without one.
     pub fn record(&self) -> Record {
+        if self.adopts() {
+            return self.plan.record();
+        }
         let pairs = self.plan.directories.iter().zip(&self.members);
-        Record::of(pairs.filter_map(|(directory, member)| Some((directory, member.as_ref()?.path.clone()))))
+        let found = pairs.filter_map(|(directory, member)| Some((directory, member.as_ref()?.path.clone())));
+        self.plan.record_of(found)
     }
 
     /// Hands the v2 directory to a user of the host, so that the container, whose root that user is, can make and use
@@ -172,6 +215,7 @@ impl Cgroup {
     /// Keeps what was made: from now on the state file's [`Record`] answers for it.
     pub fn commit(mut self) {
         self.made.clear();
+        self.scope = false;
     }
 
     fn unified(&self) -> Option<&Dir> {
@@ -184,6 +228,14 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
+        if let Some(unit) = self.plan.unit.as_ref().filter(|_| self.scope) {
+            // systemd would ask processes to end, and wait for them.
+            let known = !self.members.is_empty();
+            let killed = if known { self.record().kill_all(KILL) } else { Ok(()) };
+            if let Err(error) = killed.and_then(|()| unit.stop()) {
+                tracing::warn!("{error}");
+            }
+        }
         // The directories that were made last go first, so that parents are empty when their turn comes.
         for path in self.made.drain(..).rev() {
             let ours = self.plan.directories.iter().any(|directory| directory.path == path);
@@ -202,6 +254,24 @@ impl Drop for Cgroup {
 
 pub(crate) fn is_permission(errno: Errno) -> bool {
     matches!(errno, Errno::ACCESS | Errno::PERM | Errno::ROFS)
+}
+
+/// Makes sure that systemd has put a process where the plan expects it: the kernel's word on it (cgroups(7)).
+fn check_place(pid: Pid, unit: &crate::systemd::Unit) -> Result<(), Error> {
+    let text = read_path(Path::new(&format!("/proc/{}/cgroup", pid.as_raw_nonzero())))?;
+    let places = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let mut places = places.map(|place| place.trim_start_matches('/'));
+    if places.clone().any(|place| Path::new(place) == unit.path) {
+        return Ok(());
+    }
+    Err(Error::Systemd {
+        action: format!("unit {}", unit.name),
+        problem: format!(
+            "the process is expected in {}, and is in {}",
+            unit.path.display(),
+            places.next_back().unwrap_or_default()
+        ),
+    })
 }
 
 /// mkdir -p below `mount`, in one call where the parents exist. Records what it made.

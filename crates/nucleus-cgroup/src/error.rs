@@ -105,6 +105,14 @@ pub enum Error {
         /// Which controller it needs.
         needs: &'static str,
     },
+    /// systemd, or the bus on the way to it, did not do what it was asked.
+    #[error("{action}: {problem}")]
+    Systemd {
+        /// What was attempted, on which unit.
+        action: String,
+        /// Why not, and what to do.
+        problem: String,
+    },
     /// The kernel did not get there in the time that we are ready to wait.
     #[error("cannot {action} {}: gave up after {seconds} s{hint}", path.display())]
     Timeout {
@@ -132,7 +140,11 @@ impl Error {
 
 /// strerror(3) with a small first letter and without the number.
 pub(crate) fn reason(errno: Errno) -> String {
-    let text = std::io::Error::from(errno).to_string();
+    lower(&std::io::Error::from(errno).to_string())
+}
+
+/// The text of a [`std::io::Error`] in the same way.
+pub(crate) fn lower(text: &str) -> String {
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();
     letters

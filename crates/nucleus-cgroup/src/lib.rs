@@ -1,4 +1,5 @@
-//! Control groups for containers: v1, hybrid and v2, through the cgroup filesystem.
+//! Control groups for containers: v1, hybrid and v2, through the cgroup filesystem, or through systemd and then the
+//! cgroup filesystem.
 //!
 //! [`Layout::probe`] says what the host has, [`Plan::compile`] turns `linux.resources` into directories and writes
 //! without touching the kernel, [`Plan::create`] makes them, [`Cgroup`] hands out what a process needs to join, and a
@@ -43,6 +44,7 @@ mod plan;
 mod record;
 mod remove;
 pub mod stats;
+mod systemd;
 mod update;
 
 pub use create::Cgroup;
@@ -53,3 +55,4 @@ pub use oom::OomWatch;
 pub use plan::Plan;
 pub use record::Record;
 pub use stats::Stats;
+pub use systemd::{Bus, Manager, PROPERTY_ANNOTATION, Scope};

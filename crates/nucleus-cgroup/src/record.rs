@@ -27,25 +27,37 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// Where a container's cgroups are.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Record {
-    /// "cgroupfs".
+    /// "cgroupfs"; "systemd", or "systemd-user" for that of the user, who then is the only one to find the unit.
     pub driver: String,
     /// v1 controller (or `name=…`), or "unified" for v2 → absolute path of the directory.
     pub paths: BTreeMap<String, PathBuf>,
+    /// The transient unit that systemd has made, which goes together with the cgroups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 impl Plan {
     /// Where the cgroups will be, for a state file that is written before they are made.
     pub fn record(&self) -> Record {
-        Record::of(
-            self.directories
-                .iter()
-                .map(|directory| (directory, directory.path.clone())),
-        )
+        let directories = self.directories.iter();
+        self.record_of(directories.map(|directory| (directory, directory.path.clone())))
+    }
+
+    pub(crate) fn record_of<'a>(&self, directories: impl Iterator<Item = (&'a Directory, PathBuf)>) -> Record {
+        let record = Record::of(directories);
+        match &self.unit {
+            None => record,
+            Some(unit) => Record {
+                driver: unit.driver().to_owned(),
+                unit: Some(unit.name.clone()),
+                ..record
+            },
+        }
     }
 }
 
 impl Record {
-    pub(crate) fn of<'a>(directories: impl Iterator<Item = (&'a Directory, PathBuf)>) -> Record {
+    fn of<'a>(directories: impl Iterator<Item = (&'a Directory, PathBuf)>) -> Record {
         let mut record = Record {
             driver: "cgroupfs".to_owned(),
             ..Record::default()
@@ -88,12 +100,13 @@ impl Record {
         Ok(left)
     }
 
-    /// Removes the directories and every cgroup below them that the container made. Those that are gone are fine.
+    /// Removes the directories and every cgroup below them that the container made, and systemd's unit. Those that are
+    /// gone are fine.
     ///
     /// # Errors
     /// The first directory that cannot be removed; the others are removed all the same.
     pub fn remove(&self) -> Result<(), Error> {
-        let mut result = Ok(());
+        let mut result = crate::systemd::stop(&self.driver, self.unit.as_deref());
         for path in self.distinct() {
             let removed = remove(path);
             if result.is_ok() {
@@ -156,6 +169,7 @@ impl Record {
         Record {
             driver: self.driver.clone(),
             paths: self.paths.iter().map(place).collect(),
+            unit: self.unit.clone(),
         }
     }
 

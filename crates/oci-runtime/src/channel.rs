@@ -19,6 +19,8 @@ const MAX: usize = 4096;
 /// What init tells the host side.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ToHost {
+    /// A process that was cloned into its control group lives: the kernel kills some at their birth.
+    Born,
     /// The middle process made init: its pid in the host side's PID namespace.
     InitPid(i32),
     /// An empty time namespace waits for its offsets.
@@ -44,6 +46,7 @@ impl ToHost {
             [] => return Ok(None),
             [b'p', pid @ ..] => Self::InitPid(number(pid)?),
             [b'l', fd @ ..] => Self::Listener(number(fd)?),
+            [b'b'] => Self::Born,
             [b't'] => Self::TimeNamespaceMade,
             [b'h'] => Self::HooksDue,
             [b'r'] => Self::Ready,
@@ -58,6 +61,7 @@ impl ToHost {
         match self {
             Self::InitPid(pid) => with(b'p', &pid.to_ne_bytes()),
             Self::Listener(fd) => with(b'l', &fd.to_ne_bytes()),
+            Self::Born => with(b'b', &[]),
             Self::TimeNamespaceMade => with(b't', &[]),
             Self::HooksDue => with(b'h', &[]),
             Self::Ready => with(b'r', &[]),
@@ -128,15 +132,7 @@ impl HostEnd {
     pub fn receive_pid(&self, middle: BorrowedFd<'_>) -> Result<Option<i32>, Told> {
         loop {
             // Init holds the channel open too, so that the end of the middle process must be seen for itself.
-            let mut watched = [
-                PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(middle, PollFlags::IN),
-            ];
-            match rustix::event::poll(&mut watched, None) {
-                Err(Errno::INTR) => continue,
-                other => other.map_err(Told::Unheard)?,
-            };
-            if watched[0].revents().is_empty() {
+            if !self.speaks_before_the_end(middle).map_err(Told::Unheard)? {
                 return Ok(None);
             }
             match self.receive_new().map_err(Told::Unheard)? {
@@ -144,6 +140,36 @@ impl HostEnd {
                 Some(ToHost::Failed(text)) => return Err(Told::Failed(text)),
                 Some(message) => self.early.borrow_mut().push_back(message),
                 None => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether the process of this pidfd says that it is born. While the caller holds the other end of the channel too,
+    /// only the pidfd tells of its death.
+    ///
+    /// # Errors
+    /// As [`HostEnd::receive`].
+    pub fn hears_birth(&self, process: BorrowedFd<'_>) -> Result<bool, Errno> {
+        if !self.speaks_before_the_end(process)? {
+            return Ok(false);
+        }
+        match self.receive_new()? {
+            Some(ToHost::Born) => Ok(true),
+            _ => Err(Errno::PROTO),
+        }
+    }
+
+    /// Waits for a message, or for the end of a process; true for a message.
+    fn speaks_before_the_end(&self, process: BorrowedFd<'_>) -> Result<bool, Errno> {
+        loop {
+            let mut watched = [
+                PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(process, PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut watched, None) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+                Ok(_) => return Ok(!watched[0].revents().is_empty()),
             }
         }
     }
@@ -196,6 +222,7 @@ mod tests {
     fn every_message_arrives_as_it_was_sent() {
         let (host, init) = pair().unwrap();
         for message in [
+            ToHost::Born,
             ToHost::InitPid(4711),
             ToHost::Listener(42),
             ToHost::TimeNamespaceMade,
@@ -253,6 +280,20 @@ mod tests {
         let gone = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
         child.wait().unwrap();
         assert_eq!(host.receive_pid(gone.as_fd()), Ok(None));
+    }
+
+    #[test]
+    fn a_birth_is_heard_and_a_death_seen_while_both_ends_are_open() {
+        let (host, init) = pair().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        init.tell(&ToHost::Born);
+        assert_eq!(host.hears_birth(pidfd.as_fd()), Ok(true));
+        child.wait().unwrap();
+        assert_eq!(host.hears_birth(pidfd.as_fd()), Ok(false));
+        init.tell(&ToHost::Ready);
+        assert_eq!(host.hears_birth(pidfd.as_fd()), Err(Errno::PROTO));
     }
 
     #[test]

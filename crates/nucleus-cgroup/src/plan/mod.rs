@@ -23,9 +23,10 @@ use crate::error::PlanError;
 use crate::layout::{Hierarchy, Layout, Mode, Version};
 use crate::path::Place;
 use crate::record::Record;
+use crate::systemd::{Scope, Unit};
 
 /// What to make and what to write for one container.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     /// The directories, one for each hierarchy, in the layout's order: v2 last.
     pub(crate) directories: Vec<Directory>,
@@ -38,6 +39,10 @@ pub struct Plan {
     /// Missing permission to make a directory that carries no limit means "run without it": rootless, and config.json
     /// does not insist on a place.
     pub(crate) optional: bool,
+    /// The scope that systemd makes for it; `None` with the cgroup filesystem's driver.
+    pub(crate) unit: Option<Unit>,
+    /// Driver and unit of a container that runs, which systemd is to know the new limits of.
+    pub(crate) mirrored: Option<(String, String)>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -124,6 +129,30 @@ impl Plan {
         Ok(plan)
     }
 
+    /// As [`Plan::compile`] for the systemd driver: the directories are those of a transient scope.
+    /// [`Plan::create`] then makes nothing; [`Cgroup::adopt`](crate::Cgroup::adopt) has systemd make the scope.
+    ///
+    /// # Errors
+    /// As [`Plan::compile`]; a `cgroupsPath` that is not `slice:prefix:name`, an annotation that is no property.
+    pub fn compile_scope(
+        resources: Option<&LinuxResources>,
+        cgroups_path: Option<&str>,
+        id: &str,
+        layout: &Layout,
+        rootless: bool,
+        scope: &Scope<'_>,
+    ) -> Result<Plan, PlanError> {
+        let mut unit = Unit::compile(cgroups_path, id, layout, scope)?;
+        let mut plan = Compiler::run(resources, layout, |hierarchy| hierarchy.mount.join(&unit.path))?;
+        unit.limit(&plan.writes);
+        if !rootless {
+            plan.devices = devices(resources, layout)?;
+            unit.devices(resources)?;
+        }
+        plan.unit = Some(unit);
+        Ok(plan)
+    }
+
     /// Compiles new `linux.resources` for a container that runs. What is absent stays as it is; device rules do too,
     /// as with runc, even when they are given.
     ///
@@ -140,7 +169,8 @@ impl Plan {
                 .cloned()
                 .unwrap_or_default()
         };
-        let plan = Compiler::run(Some(resources), layout, path)?;
+        let mut plan = Compiler::run(Some(resources), layout, path)?;
+        plan.mirrored = record.unit.clone().map(|unit| (record.driver.clone(), unit));
         let lacking = |write: &&Write| plan.directories[write.directory].path.as_os_str().is_empty();
         match plan.writes.iter().find(lacking) {
             Some(write) => Err(PlanError::new(write.field.clone(), "the container has no such cgroup")),

@@ -95,6 +95,7 @@ pub(crate) fn removal_waits_for_the_dying(rig: &Rig) {
 pub(crate) fn records_touch_only_cgroups(rig: &Rig) {
     let record = |path: &Path| Record {
         driver: "cgroupfs".to_owned(),
+        unit: None,
         paths: [("freezer".to_owned(), path.to_path_buf())].into(),
     };
     let directory = std::env::temp_dir().join(format!("nucleus-test-{}-plain", std::process::id()));

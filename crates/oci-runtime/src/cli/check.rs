@@ -33,9 +33,9 @@ enum Format {
 }
 
 /// Checks a bundle.
-pub fn main(args: &Args) -> Outcome {
+pub fn main(args: &Args, systemd: bool) -> Outcome {
     let bundle: &Path = &std::path::absolute(&args.bundle)?;
-    let checked = check::check(bundle).map_err(|error| format!("nucleus check failed: {error}"))?;
+    let checked = check::check(bundle, systemd).map_err(|error| format!("nucleus check failed: {error}"))?;
     let plan = without_empty(document(&checked.plan, &checked.cgroups));
     match args.format {
         Format::Json => {

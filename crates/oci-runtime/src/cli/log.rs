@@ -41,7 +41,7 @@ impl FromStr for Format {
         match name {
             "text" => Ok(Format::Text),
             "json" => Ok(Format::Json),
-            _ => Err(format!("unknown log-format {name:?}")),
+            _ => Err(format!("invalid log-format: {name:?} is neither text nor json")),
         }
     }
 }

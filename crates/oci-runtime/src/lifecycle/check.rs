@@ -26,11 +26,11 @@ pub struct Checked {
     pub cgroups: BTreeMap<String, PathBuf>,
 }
 
-/// Compiles the bundle as `create` would.
+/// Compiles the bundle as `create` would; with `systemd`, as it would with `--systemd-cgroup`.
 ///
 /// # Errors
 /// The first field that `create` would refuse.
-pub fn check(bundle: &Path) -> Result<Checked> {
+pub fn check(bundle: &Path, systemd: bool) -> Result<Checked> {
     let loaded = spec::load(bundle)?;
     let host = Host::probe(None)?;
     let terminal = loaded.spec.process().as_ref().and_then(|process| process.terminal());
@@ -44,20 +44,20 @@ pub fn check(bundle: &Path) -> Result<Checked> {
     let facts = plan::Host {
         euid: 0,
         last_cap: Host::last_capability()?,
+        // Who looks need not be who will create.
+        capabilities: u64::MAX,
     };
     let mut plan = Plan::compile(&loaded.spec, &options, &facts, &NoCache)?;
     lsm::check(&plan)?;
     Resctrl::prepare(plan.intel_rdt.as_ref(), ID)?;
     let linux = loaded.spec.linux().as_ref();
-    let cgroup = nucleus_cgroup::Plan::compile(
-        linux.and_then(|linux| linux.resources().as_ref()),
-        linux
-            .and_then(|linux| linux.cgroups_path().as_deref())
-            .and_then(Path::to_str),
-        ID,
-        &host.cgroups,
-        host.rootless,
-    )?;
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let path = path.and_then(Path::to_str);
+    let cgroup = match systemd {
+        false => nucleus_cgroup::Plan::compile(resources, path, ID, &host.cgroups, host.rootless)?,
+        true => host.scope(resources, path, ID, &plan.annotations)?,
+    };
     probe_bundle(&plan).map_err(Error::Host)?;
     plan.warnings.extend(loaded.warnings);
     plan.warnings.extend(cgroup.warnings().iter().map(ToString::to_string));

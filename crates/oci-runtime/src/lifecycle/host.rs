@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use nucleus_cgroup::Layout;
+use nucleus_cgroup::{Bus, Layout, Manager, Scope};
 use rustix::fs::{Mode, OFlags};
 
 use crate::init::failure::{Explain, Failure};
@@ -39,6 +39,33 @@ impl Host {
             rootless: rootless.unwrap_or(euid != 0 || in_user_namespace),
             cgroups: Layout::probe().map_err(|error| Failure::new(error.to_string()))?,
         })
+    }
+
+    /// Compiles the control groups for the systemd driver, which is asked for what it is.
+    ///
+    /// # Errors
+    /// When there is no systemd; the field that cannot be.
+    pub fn scope(
+        &self,
+        resources: Option<&oci_spec::runtime::LinuxResources>,
+        cgroups_path: Option<&str>,
+        id: &str,
+        annotations: &[(String, String)],
+    ) -> super::Result<nucleus_cgroup::Plan> {
+        let manager = Manager::probe(Bus::of(self.rootless))?;
+        let scope = Scope {
+            manager: &manager,
+            annotations,
+        };
+        let layout = &self.cgroups;
+        let plan = nucleus_cgroup::Plan::compile_scope(resources, cgroups_path, id, layout, self.rootless, &scope);
+        Ok(plan?)
+    }
+
+    /// The capabilities of this process, as a mask.
+    pub fn capabilities() -> Result<u64, Failure> {
+        let sets = rustix::thread::capabilities(None).explain(|| "cannot read the runtime's capabilities")?;
+        Ok(sets.permitted.bits())
     }
 
     /// The highest capability number that the kernel knows (`/proc/sys/kernel/cap_last_cap`).

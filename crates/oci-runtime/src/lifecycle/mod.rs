@@ -17,7 +17,9 @@ mod id_maps;
 pub mod kill;
 mod listener;
 mod net_devices;
+pub mod notify;
 mod pid_file;
+mod pidfd_socket;
 pub mod ps;
 mod resctrl;
 mod spawn;
@@ -97,6 +99,7 @@ pub fn cgroup_of(record: &CgroupRecord) -> nucleus_cgroup::Record {
     nucleus_cgroup::Record {
         driver: record.driver.clone(),
         paths: record.paths.clone(),
+        unit: record.unit.clone(),
     }
 }
 

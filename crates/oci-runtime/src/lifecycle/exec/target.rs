@@ -128,6 +128,7 @@ mod tests {
         let path = |name: &str| (name.to_owned(), format!("/sys/fs/cgroup/{name}/box").into());
         nucleus_cgroup::Record {
             driver: "cgroupfs".to_owned(),
+            unit: None,
             paths: ["cpu", "memory", "pids"].iter().map(|name| path(name)).collect(),
         }
     }

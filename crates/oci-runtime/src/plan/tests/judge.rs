@@ -27,7 +27,11 @@ const TOP: [&str; 12] = [
 ];
 
 /// A host of today: root, and capabilities up to CAP_CHECKPOINT_RESTORE.
-const HOST: Host = Host { euid: 0, last_cap: 40 };
+const HOST: Host = Host {
+    euid: 0,
+    last_cap: 40,
+    capabilities: u64::MAX,
+};
 
 /// Loads and compiles, control groups included; gives the field that an error names, and the message.
 pub(crate) fn error(text: &[u8]) -> Option<(String, String)> {
