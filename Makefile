@@ -12,7 +12,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test conformance test-engines lint install clean
+.PHONY: help build run test fuzz conformance test-engines stress lint manual install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -27,23 +27,36 @@ run: build ## makes a busybox bundle under .cache/ and runs a container in it
 	@$(RUNTIME) run --bundle .cache/bundle hello-$$$$
 
 test: build ## everything that CI runs; ends with the counts
-	@$(TESTS)/deps.sh lint engines conformance
+	@$(TESTS)/deps.sh lint fuzz engines conformance
 	@$(use_host); RUNTIME=$(RUNTIME) $(TESTS)/all.sh
+
+fuzz: ## damaged config.json and other inputs, SECONDS=60 for each target
+	@$(TESTS)/deps.sh build fuzz
+	@$(TESTS)/fuzz.sh $(or $(SECONDS),60)
 
 conformance: build ## the validation programs of the OCI's runtime-tools (RUNTIME=... for another runtime)
 	@$(TESTS)/deps.sh conformance
 	@RUNTIME=$(RUNTIME) $(TESTS)/conformance/run.sh
 
-test-engines: build ## podman, containerd and Docker drive the runtime (RUNTIME=... for another one)
+test-engines: build ## podman, buildah, containerd and Docker drive the runtime (RUNTIME=... for another one)
 	@$(TESTS)/deps.sh engines
 	@RUNTIME=$(RUNTIME) $(TESTS)/engines/run.sh
+
+stress: build ## 200 containers, 16 at a time (RUNTIME=... for another runtime)
+	@$(TESTS)/deps.sh engines
+	@RUNTIME=$(RUNTIME) $(TESTS)/stress.sh
 
 lint: build ## formatting, clippy, licences, shell scripts
 	@$(TESTS)/deps.sh lint
 	@$(use_host); $(TESTS)/all.sh lint
 
-install: build ## to PREFIX (/usr/local), below DESTDIR
+manual: ## man pages and shell completions, in target/share (from the flags that the binary parses with)
+	@$(TESTS)/deps.sh build
+	@$(use_host); rm -rf target/share && cargo run --quiet --locked --package nucleus-manual -- target/share
+
+install: build manual ## binary, man pages, shell completions to PREFIX (/usr/local), below DESTDIR
 	@install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/nucleus
+	@cd target/share && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/{} \;
 
 include $(TESTS)/vm/vm.mk
 

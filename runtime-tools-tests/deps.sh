@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing: deps.sh build|lint|engines|conformance [...]. Called by the Makefile.
+# Installs the Debian packages that are missing: deps.sh build|lint|fuzz|engines|conformance|vm [...]. Called by the
+# Makefile, the last by vm/test.sh.
 # Rules: quiet and without effect when all is there; no daemon is started by an installation; where packages cannot be
 # installed (not Debian, not root), it names what is missing and fails.
 # Debian 12's own Rust is older than this project's; its `-web` packages (bookworm-security) follow the current one. They
@@ -27,14 +28,19 @@ for set; do
             wanted+=(rust-web-clippy rustfmt-web)
         fi
         ;;
+    fuzz) # libFuzzer is C++
+        wanted+=(g++)
+        ;;
     engines)
-        wanted+=(podman conmon netavark catatonit containerd docker.io runc iptables iproute2 procps util-linux
+        wanted+=(podman buildah conmon netavark catatonit slirp4netns uidmap passwd containerd docker.io runc iptables iproute2
+            procps util-linux
             busybox-static jq)
         ;;
     conformance) # the Go libraries that the validation programs import; the first brings most of them
         wanted+=(golang-go golang-github-opencontainers-runtime-tools-dev golang-github-google-uuid-dev
             busybox-static debian-archive-keyring xz-utils iproute2 procps util-linux)
         ;;
+    vm) wanted+=(qemu-system-x86 mmdebstrap e2fsprogs cpio zstd xz-utils lz4 python3-minimal jq binutils util-linux) ;;
     *) echo "deps.sh: unknown set '$set'" >&2 && exit 2 ;;
     esac
 done

@@ -20,7 +20,7 @@ all_gone() { want "$(ctr task ls -q; ctr container ls -q)" ''; }
 
 set_up() {
     mkdir -p containerd
-    { cat <<-END; readme_file /etc/containerd/config.toml | grep -v '^version'; } >config.toml
+    { cat <<-END; documented_file /etc/containerd/config.toml | grep -v '^version'; } >config.toml
 	version = 2
 	root = "$WORK/containerd/root"
 	state = "$WORK/containerd/state"
@@ -165,7 +165,6 @@ step_limits() {
     pid=$(pid_of limits)
     want "$(cgroup_file "$pid" memory memory.limit_in_bytes memory.max)" 67108864
     like "$(cgroup_file "$pid" cpu cpu.cfs_quota_us cpu.max)" '^50000( 100000)?$'
-    like "$(ctr task metrics limits)" 'memory'
     ctr task rm -f limits
     ctr container rm limits
 }
@@ -193,6 +192,12 @@ step_terminal() {
         /dev/null)" '/dev/pts/0'
 }
 
+step_exec_terminal() {
+    "${run[@]}" -d "$I" ext sleep 1000
+    like "$(script -qec "ctr task exec -t --exec-id t1 ext sh -c 'test -t 0 && tty'" /dev/null)" '/dev/pts/[0-9]'
+    removed ext
+}
+
 step_exec() {
     local rc=0
     "${run[@]}" -d --env A=b "$I" ex sleep 1000
@@ -204,6 +209,169 @@ step_exec() {
     ctr task rm -f ex
     ctr container rm ex
 }
+
+# removed ID: kills and deletes a task and its container.
+removed() {
+    ctr task rm -f "$1"
+    ctr container rm "$1"
+}
+
+# What containerd's log says about a failure that ctr keeps to itself.
+why() { grep -aE 'level=(error|warning)' "$WORK/containerd.log" | grep -a "$1" | tail -n 5 >&2; return 1; }
+
+step_metrics() {
+    local stats
+    "${run[@]}" -d --memory-limit 67108864 "$I" metrics sh -c 'sleep 1000 & sleep 1000 & wait'
+    stats=$(ctr task metrics --format json metrics) || why metrics
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        want "$(jq -r .memory.usage_limit <<<"$stats")" 67108864
+    else
+        want "$(jq -r .memory.usage.limit <<<"$stats")" 67108864
+        like "$(jq -r .cpu.usage.total <<<"$stats")" '^[1-9]'
+    fi
+    until_true 10 three_pids
+    removed metrics
+}
+three_pids() { [ "$(ctr task metrics --format json metrics | jq -r .pids.current)" = 3 ]; }
+
+step_pause() {
+    local pid
+    "${run[@]}" -d --log-uri "file://$WORK/pause.log" "$I" frozen \
+        sh -c 'trap "echo woken" USR1; echo up; while :; do sleep 0.1; done'
+    until_true 10 grep up "$WORK/pause.log"
+    pid=$(pid_of frozen)
+    ctr task pause frozen
+    is_status frozen PAUSED
+    like "$(cgroup_file "$pid" freezer freezer.state cgroup.freeze)" '^(FROZEN|1)$'
+    refused ctr task exec --exec-id p1 frozen true
+    ctr task kill -s USR1 frozen # waits for the thaw
+    ctr task resume frozen
+    is_status frozen RUNNING
+    like "$(cgroup_file "$pid" freezer freezer.state cgroup.freeze)" '^(THAWED|0)$'
+    until_true 10 grep woken "$WORK/pause.log"
+    ctr task pause frozen
+    ctr task kill -s KILL frozen # a paused one dies at once
+    until_true 10 is_status frozen STOPPED
+    removed frozen
+}
+
+# shellcheck disable=SC2094 # the file is looked at while it grows
+# The shim tells of each step, of the kernel's memory killer too; containerd passes it on.
+step_events() {
+    local topic listener
+    ctr events >>events &
+    listener=$!
+    until_true 10 says_start
+    : >events
+    "${run[@]}" -d --memory-limit 16777216 "$I" told \
+        sh -c 'until [ -e /go ]; do sleep 0.1; done; tail -c 100m /dev/zero; until [ -e /end ]; do sleep 0.1; done; exit 3'
+    ctr task pause told
+    ctr task resume told
+    ctr task exec --exec-id e1 told touch /go
+    until_true 20 grep /tasks/oom events
+    ctr task exec --exec-id e2 told touch /end
+    until_true 20 is_status told STOPPED
+    removed told || true # its exit code is not 0
+    for topic in create start paused resumed exec-added exec-started oom exit delete; do
+        until_true 10 grep "/tasks/$topic " events
+    done
+    kill "$listener"
+    like "$(grep '/tasks/exit ' events)" '"exit_status":3.*"id":"told"|"id":"told".*"exit_status":3'
+    all_gone
+}
+says_start() { ctr namespaces label default seen="$SECONDS" && grep -q /namespaces/update events; }
+
+# A kill as soon as containerd knows the task, that is while it is created or started.
+step_kill_starting() {
+    local i p
+    for i in 1 2 3 4 5 6 7 8; do
+        "${run[@]}" -d "$I" "race$i" sleep 1000 2>err &
+        p=$!
+        until_true 20 killed_or_gone "race$i" "$p"
+        wait "$p" || true
+        until_true 10 stopped_or_gone "race$i"
+        ctr task rm -f "race$i" || true
+        ctr container rm "race$i" || true
+    done
+    all_gone
+    want "$(pgrep -fx 'sleep 1000' || true)" ''
+}
+killed_or_gone() { ctr task kill -s KILL "$1" || { ! kill -0 "$2" && [ -z "$(status_of "$1")" ]; }; }
+stopped_or_gone() { like "$(status_of "$1")" '^(STOPPED)?$'; }
+
+# A kill of a task that ends by itself meanwhile: done, or told that it is over; never a failure of another kind.
+step_kill_ending() {
+    local i
+    for i in 1 2 3 4 5 6 7 8; do
+        "${run[@]}" -d "$I" "ending$i" true
+        ctr task kill -s KILL "ending$i" 2>err || like "$(cat err)" 'process already finished|not found'
+        until_true 10 is_status "ending$i" STOPPED
+        ctr task rm "ending$i" || true # 137 if the kill was quicker
+        ctr container rm "ending$i"
+    done
+    all_gone
+}
+
+# A delete while processes are being exec'd into it: they end or fail, and all is gone.
+step_delete_exec() {
+    local i j p
+    for i in 1 2 3 4; do
+        "${run[@]}" -d "$I" "busy$i" sleep 1000
+        for j in 1 2 3; do ctr task exec --exec-id "x$i$j" "busy$i" sleep 1003 >exec.out 2>&1 & done
+        [ "$i" -lt 3 ] || until_true 10 pgrep -fx 'sleep 1003' # at first before they run, then after
+        ctr task rm -f "busy$i"
+        for p in $(jobs -p); do refused wait "$p"; done
+        ctr container rm "busy$i"
+    done
+    want "$(pgrep -fx 'sleep 100[03]' || true)" ''
+    all_gone
+}
+
+step_checkpoint() {
+    "${run[@]}" -d "$I" save sleep 1000
+    refused ctr task checkpoint --image-path "$WORK/checkpoint" save
+    is_status save RUNNING
+    want "$(ctr task exec --exec-id alive save echo alive)" alive
+    removed save
+}
+
+step_places() {
+    "${run[@]}" -d --cgroup /judged/by-path --pid-file here.pid "$I" placed sleep 1000
+    want "$(cat here.pid)" "$(pid_of placed)"
+    like "$(grep -E ':pids:|^0::' here.pid "/proc/$(cat here.pid)/cgroup")" ':/judged/by-path$'
+    removed placed
+    find /sys/fs/cgroup -depth -type d -path '*/judged' -exec rmdir {} +
+}
+
+# STRESS containers, 16 at once, each with an exec; every exit code, and what containerd itself holds open afterwards.
+STRESS=50
+one_of_many() {
+    local id=many$1 n=$(($1 % 200 + 1)) rc=0
+    "${run[@]}" -d --log-uri "file://$WORK/$id.log" "$I" "$id" sh -c "echo $id; until [ -e /end ]; do sleep 0.1; done; exit $n"
+    ctr task exec --exec-id one "$id" sh -c "exit $n" || rc=$?
+    want "$rc" "$n" 'exec'
+    ctr task exec --exec-id two "$id" touch /end
+    until_true 60 is_status "$id" STOPPED
+    ctr task rm "$id" 2>"$id.err" || true
+    like "$(cat "$id.err")" "exit code $n\"?\$"
+    want "$(cat "$id.log")" "$id"
+    ctr container rm "$id"
+    rm "$id.log" "$id.err"
+    echo "$id" >>all-well
+}
+step_stress() {
+    local i
+    rm -f all-well
+    for i in $(seq "$STRESS"); do
+        [ "$(jobs -rp | wc -l)" -lt 16 ] || wait -n || true
+        ( set -e; one_of_many "$i" ) &
+    done
+    wait
+    want "$(wc -l <all-well)" "$STRESS" 'containers that went well'
+    all_gone
+}
+open_files() { find "/proc/${daemons[0]}/fd" -type l | wc -l; }
+few_open_files() { [ "$(open_files)" -le "$1" ]; }
 
 step_sequential() {
     local i
@@ -247,10 +415,13 @@ holds 'kill TERM ignored, then KILL' step_kill
 holds 'kill --all' step_kill_all
 holds 'kill of a stopped task: "already finished"' step_kill_stopped
 holds "the host's PID namespace: the rest is killed with init" step_hostpid
-if has_verb ps; then holds 'task ps' step_ps; else skip 'task ps' 'the runtime has no ps verb yet'; fi
+holds 'task ps' step_ps
 prints 'environment and working directory' 'b /tmp' "${run[@]}" --rm --env A=b --cwd /tmp "$I" e1 sh -c 'echo $A $(pwd)'
 holds "a bundle's own config.json: user, host name" step_config_json
-holds 'memory and cpu limits, metrics' step_limits
+limits 'memory and cpu limits' step_limits
+limits 'task metrics: memory, cpu time, processes' step_metrics
+holds 'pause, resume; a paused one is killed' step_pause
+limits "events: the shim's own" step_events
 holds 'bind mounts: rw, ro' step_mount
 prints 'read-only root' refused "${run[@]}" --rm --read-only "$I" e4 sh -c 'touch /x 2>/dev/null || echo refused'
 prints 'network: none' lo "${run[@]}" --rm "$I" e5 ls /sys/class/net
@@ -264,7 +435,17 @@ prints 'device is added' 'a:e5' "${run[@]}" --rm --device /dev/fuse "$I" e12 sta
 prints 'rlimits' 1024 "${run[@]}" --rm "$I" e13 sh -c 'ulimit -Hn'
 prints 'no pivot_root' pivoted "${run[@]}" --rm --no-pivot "$I" e14 echo pivoted
 holds 'a terminal' step_terminal
-if has_verb exec; then holds 'exec: output, user, exit codes' step_exec; else skip exec 'the runtime has no exec verb yet'; fi
+holds 'exec: output, user, exit codes' step_exec
+holds 'exec -t: a terminal' step_exec_terminal
+holds 'a cgroup by path, a pid file' step_places
+prints 'new privileges are allowed' 'NoNewPrivs: 0' "${run[@]}" --rm --allow-new-privs "$I" e15 sh -c 'echo $(grep NoNewPrivs /proc/self/status)'
+holds 'checkpoint: refused, the task lives on' step_checkpoint
+holds 'kill while it starts' step_kill_starting
+holds 'kill while it ends by itself' step_kill_ending
+holds 'delete while processes are executed in it' step_delete_exec
+files_before=$(open_files)
+STEP_TIMEOUT=300 holds "$STRESS containers, 16 at once; every exit code" step_stress
+holds 'containerd has no more files open than before' until_true 20 few_open_files "$files_before"
 holds '20 runs, one after another' step_sequential
 holds '6 runs at once' step_parallel
 holds 'everything is removed' all_gone

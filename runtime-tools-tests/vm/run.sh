@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Runs a command as root in a throw-away virtual machine with cgroup v2 alone:
-#   run.sh [--systemd] [--share DIR] [--timeout SECONDS] [--memory MB] [--cpus N] [--append KERNEL-ARGUMENTS] -- COMMAND [ARG...]
-# DIR appears read-only as /share. With --systemd that is process 1, else a small script. Standard output, standard error
-# and the exit status are the command's own; 124: the time is over, 125: the guest died. The image is made when missing.
+# Runs a command as root in a throw-away virtual machine:
+#   run.sh [--systemd|--hybrid] [--share DIR] [--timeout SECONDS] [--memory MB] [--cpus N] [--append KERNEL-ARGUMENTS] -- COMMAND [ARG...]
+# DIR appears read-only as /share. The guest has cgroup v2 alone and AppArmor; with --hybrid cgroup v1 beside v2, and SELinux
+# (permissive, with the policy of guest/policy.cil). With --systemd that is process 1, else a small script. Standard output,
+# standard error and the exit status are the command's own; 124: the time is over, 125: the guest died. The image is made
+# when missing.
 # Rules: no KVM and no network are needed; nothing of a run is kept; a guest that dies before the command has begun is
 # started once more, one that dies later never.
 set -euo pipefail
@@ -11,18 +13,18 @@ IMAGE=${VM_IMAGE:-$HERE/../../.cache/vm}
 mode=init share='' timeout=600 memory=1024 cpus=2 append=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --systemd) mode=systemd ;;
+    --systemd | --hybrid) mode=${1#--} ;;
     --share) share=$2 && shift ;;
     --timeout) timeout=$2 && shift ;;
     --memory) memory=$2 && shift ;;
     --cpus) cpus=$2 && shift ;;
     --append) append=$2 && shift ;;
     --) shift && break ;;
-    *) sed -n '2,6p' "$0" >&2 && exit 2 ;;
+    *) sed -n '2,8p' "$0" >&2 && exit 2 ;;
     esac
     shift
 done
-[ $# -gt 0 ] || { sed -n '2,6p' "$0" >&2 && exit 2; }
+[ $# -gt 0 ] || { sed -n '2,8p' "$0" >&2 && exit 2; }
 "$HERE/image.sh" "$IMAGE"
 
 work=$(mktemp -d)
@@ -36,9 +38,12 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+lsm=landlock,lockdown,yama,apparmor,bpf
+[ "$mode" != hybrid ] || lsm=landlock,lockdown,yama,selinux,bpf
+
 # What this run adds to the initrd: the guest's side of this script, and the command.
 mkdir -p "$work/initrd/vm" "$work/empty"
-cp "$HERE/guest/agent" "$HERE/guest/pid1" "$work/initrd/vm/"
+cp "$HERE"/guest/{agent,pid1,policy.cil} "$work/initrd/vm/"
 {
     echo "date -u -s @$(date +%s) >/dev/null"
     printf '%q ' "$@"
@@ -61,7 +66,7 @@ qemu=(qemu-system-x86_64 -accel tcg,thread=single,tb-size=256 -cpu max,-cx16 -sm
     -chardev "file,id=status,path=$work/status" -device virtserialport,chardev=status,name=vm.status
     -chardev "file,id=console,path=$work/console" -serial chardev:console
     -kernel "$IMAGE/vmlinux" -initrd "$work/initrd.img"
-    -append "console=ttyS0 panic=-1 oops=panic quiet no_timer_check mitigations=off nokaslr vm.mode=$mode $append")
+    -append "console=ttyS0 panic=-1 oops=panic quiet no_timer_check mitigations=off nokaslr lsm=$lsm vm.mode=$mode $append")
 # Pipes of our own: qemu opens its files by path, which a socket in the place of our standard output would not stand.
 exec 8> >(exec cat) 9> >(exec cat >&2)
 for attempt in 1 2; do

@@ -1,17 +1,33 @@
 #!/usr/bin/env bash
-# The tests that need a pure cgroup v2 with every controller, or systemd: builds them, runs them in two virtual machines
-# (one without systemd, one with it) at the same time, and counts. Called by `make test-vm`; NUCLEUS is the binary under
-# test (default: a debug build), VM_ONLY the subjects of
-# guest/tests.d to run (default: all). Rule: reports in a form of its own, and adds its counts to the file TALLY if that is
-# set.
+# The tests that need a pure cgroup v2 with every controller, v1 controllers that no host mounts, systemd, AppArmor, SELinux
+# or rights that test hosts lack: builds them, runs them in three virtual machines (run.sh: plain, --systemd, --hybrid),
+# as many at a time as there are processors, and counts. Called by `make test-vm` and all.sh. RUNTIME is the binary under
+# test (default: a debug build), VM_GUESTS the guests (default: all), VM_ONLY the subjects of guest/tests.d (default: all).
+# Rules: reports in a form of its own, and adds its counts to the file TALLY if that is set; a machine that cannot have
+# qemu skips all of it, and says so.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../.."
-"$HERE/deps.sh"
+counted=
+count() {
+    counted=yes
+    [ -z "${TALLY:-}" ] || echo "$1 $2 $3" >>"$TALLY"
+}
+work=$(mktemp -d)
+# shellcheck disable=SC2317 # the trap calls it
+at_exit() {
+    rm -rf "$work"
+    [ -n "$counted" ] || { echo 'not ok - the virtual machines: there is nothing to run' && count 0 1 0; }
+}
+trap at_exit EXIT
+if ! "$HERE/../deps.sh" vm; then
+    echo 'SKIP - the virtual machines: QEMU CANNOT BE INSTALLED, so nothing is shown about cgroup v2, systemd, AppArmor, SELinux'
+    count 0 0 1
+    exit
+fi
 start=$SECONDS
 read -r -a only <<<"${VM_ONLY:-}"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+read -r -a guests <<<"${VM_GUESTS:-systemd init hybrid}"
 
 # --- what goes into the guests: static programs, all of them
 programs() { # programs PACKAGE TARGET...: builds tests and prints "NAME PATH" of each
@@ -23,30 +39,36 @@ programs() { # programs PACKAGE TARGET...: builds tests and prints "NAME PATH" o
 }
 share=$work/share
 mkdir -p "$share"
-if [ -z "${NUCLEUS:-}" ]; then
-    NUCLEUS=$(cargo build --quiet --locked --package oci-runtime --message-format json \
+if [ -z "${RUNTIME:-}" ]; then
+    RUNTIME=$(cargo build --quiet --locked --package oci-runtime --message-format json \
         | jq -r 'select(.executable != null and .target.name == "nucleus") | .executable')
 fi
-cp "$NUCLEUS" "$share/nucleus"
-{ programs nucleus-cgroup cgroups && programs oci-runtime verbs config lifecycle run exec; } | while read -r name path; do
+cp "$RUNTIME" "$share/nucleus"
+{ programs nucleus-cgroup cgroups && programs oci-runtime verbs config lifecycle exec; } | while read -r name path; do
     cp "$path" "$share/$name"
 done
 cp -r "$HERE"/guest/tests{,.d} "$share/"
-strip --strip-debug "$share"/{nucleus,cgroups,verbs,config,lifecycle,run,exec}
+strip --strip-debug "$share"/{nucleus,cgroups,verbs,config,lifecycle,exec}
 "$HERE/image.sh" "$HERE/../../.cache/vm"
+echo "# test-vm: ready to run after $((SECONDS - start)) s"
 
-# --- two guests side by side: each has one thread
-for mode in init systemd; do
-    flag=()
-    [ $mode = init ] || flag=(--systemd)
-    "$HERE/run.sh" "${flag[@]}" --share "$share" --timeout "${VM_TIMEOUT:-900}" -- /share/tests $mode "${only[@]}" \
-        >"$work/$mode.out" 2>"$work/$mode.err" && echo 0 >"$work/$mode.rc" || echo $? >"$work/$mode.rc" &
+# --- the guests: each has one thread
+guest() {
+    local mode=$1 flag=() begin=$SECONDS
+    [ "$mode" = init ] || flag=("--$mode")
+    "$HERE/run.sh" "${flag[@]}" --share "$share" --timeout "${VM_TIMEOUT:-900}" -- /share/tests "$mode" "${only[@]}" \
+        >"$work/$mode.out" 2>"$work/$mode.err" && echo 0 >"$work/$mode.rc" || echo $? >"$work/$mode.rc"
+    echo $((SECONDS - begin)) >"$work/$mode.seconds"
+}
+for mode in "${guests[@]}"; do
+    [ "$(jobs -rp | wc -l)" -lt "$(nproc)" ] || wait -n
+    guest "$mode" &
 done
 wait
 
 # --- the counts: lines "ok NAME", "not ok NAME" (and what it said, after "# "), "skip NAME: why"
 bad=0
-for mode in init systemd; do
+for mode in "${guests[@]}"; do
     passed=$(grep -c '^ok ' "$work/$mode.out" || true)
     failed=$(grep -c '^not ok ' "$work/$mode.out" || true)
     skipped=$(grep -c '^skip ' "$work/$mode.out" || true)
@@ -57,8 +79,8 @@ for mode in init systemd; do
         echo "$mode: not ok the virtual machine (status $(cat "$work/$mode.rc"))"
         failed=$((failed + 1))
     fi
-    echo "# test-vm $mode: passed $passed, failed $failed, skipped $skipped"
-    [ -z "${TALLY:-}" ] || echo "$passed $failed $skipped" >>"$TALLY"
+    echo "# test-vm $mode: passed $passed, failed $failed, skipped $skipped in $(cat "$work/$mode.seconds") s"
+    count "$passed" "$failed" "$skipped"
     [ "$failed" = 0 ] || bad=1
 done
 echo "# test-vm: $((SECONDS - start)) s"

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use crate::errno::ErrnoText;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::notify::NOTIFY_DIR;
 use crate::save::Durability;
 use crate::state::ContainerState;
 use crate::store::Root;
@@ -159,7 +160,7 @@ impl ContainerDir {
     /// Removes the directory and the files in it; that it is gone already is no error.
     ///
     /// The caller holds the lock and has undone everything else that the container consists of. Directories in it
-    /// are removed if they are empty: what is in them is not the store's.
+    /// are removed if they are empty: what is in them is not the store's. Only the one for sd_notify(3) is.
     ///
     /// # Errors
     /// [`Error::Remove`]; the state file is still there unless only the directory itself was left.
@@ -204,7 +205,11 @@ impl ContainerDir {
             if [b".", b"..".as_slice(), STATE_FILE.as_bytes(), LOCK_FILE.as_bytes()].contains(&name.to_bytes()) {
                 continue;
             }
-            unlink(self.dirfd(), name).map_err(|errno| failed(self.path_of(&name.to_string_lossy()), errno))?;
+            let removed = match name.to_bytes() == NOTIFY_DIR.as_bytes() {
+                true => self.remove_notify_dir(),
+                false => unlink(self.dirfd(), name),
+            };
+            removed.map_err(|errno| failed(self.path_of(&name.to_string_lossy()), errno))?;
         }
         Ok(())
     }

@@ -202,6 +202,15 @@ pub enum Error {
     #[error("nobody waits at the exec fifo: the container's init has died or has been started already")]
     NoFifoReader,
 
+    /// The directory or the socket for sd_notify(3) cannot be made.
+    #[error("cannot make the notify socket in {}: {source}", path.display())]
+    Notify {
+        /// The directory.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: ErrnoText,
+    },
+
     /// A pid that no container's process can have.
     #[error("refusing process {pid}: no container process has this pid")]
     ReservedPid {

@@ -55,21 +55,6 @@ impl ContainerDir {
         self.open_fifo(OFlags::RDONLY | OFlags::NONBLOCK)
     }
 
-    /// Whether the FIFO is there: `start` has not been called yet.
-    ///
-    /// # Errors
-    /// [`Error::Fifo`] when it cannot be told, [`Error::NotAFifo`].
-    pub fn fifo_present(&self) -> Result<bool> {
-        match rustix::fs::statat(self.dirfd(), FIFO_FILE, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo => Ok(true),
-            Ok(_) => Err(Error::NotAFifo {
-                path: self.path_of(FIFO_FILE),
-            }),
-            Err(Errno::NOENT) => Ok(false),
-            Err(errno) => Err(self.fifo_error("stat", errno)),
-        }
-    }
-
     /// Whether init waits at the FIFO. One that is left behind by a `start` that was killed has no reader: init holds it
     /// until it executes the program.
     ///

@@ -39,6 +39,31 @@ fn w21_leftovers_are_removed_and_nothing_is_followed() {
 }
 
 #[test]
+fn the_notify_directory_is_removed_whatever_is_in_it() {
+    let (scratch, store) = root();
+    let path = container(&store, "c");
+    let dir = store.get(&id("c")).unwrap();
+    assert!(dir.bind_notify_socket().unwrap().is_none(), "it was made without");
+    dir.make_notify_dir().unwrap();
+    assert_eq!(path.join("notify").metadata().unwrap().mode() & 0o777, 0o755);
+    for _ in 0..2 {
+        // Again after one that was cut off.
+        let socket = dir.bind_notify_socket().unwrap().expect("a socket");
+        let file = path.join("notify/notify.sock").metadata().unwrap();
+        assert_eq!(file.mode() & 0o777, 0o777);
+        drop(socket);
+    }
+    let victim = scratch.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::write(victim.join("precious"), "").unwrap();
+    std::fs::create_dir_all(path.join("notify/a/b")).unwrap();
+    symlink(&victim, path.join("notify/a/link")).unwrap();
+    dir.remove(Durability::Lasting).unwrap();
+    assert!(names(store.path()).is_empty());
+    assert_eq!(names(&victim), ["precious"]);
+}
+
+#[test]
 fn w7_a_removal_that_cannot_finish_keeps_the_state() {
     let (_scratch, store) = root();
     let path = container(&store, "c");

@@ -104,14 +104,31 @@ pub fn cloexec_from(first: u32) -> Result<(), Errno> {
     check(result).map(drop)
 }
 
-/// Joins a new session keyring of this name (`KEYCTL_JOIN_SESSION_KEYRING`, keyctl(2)).
+/// Joins the session keyring of this name, or a new one if there is none that its owner may search
+/// (`KEYCTL_JOIN_SESSION_KEYRING`, keyctl(2)). Returns its serial number.
 ///
 /// # Errors
 /// As `keyctl(2)`: `ENOSYS` without keyrings in the kernel, `EDQUOT` when the user's quota is used up.
-pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
+pub fn join_session_keyring(name: &CStr) -> Result<i32, Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
     // SAFETY: `name` is NUL-terminated and outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    // Serial numbers are 32 bits wide.
+    check(result).map(|serial| serial as i32)
+}
+
+/// Lets other processes of the owner join the session keyring by its name: to the rights that the kernel gives a new one
+/// (all to who possesses it; view, read and link to the owner) the owner's to search is added (`KEYCTL_SETPERM`).
+///
+/// # Errors
+/// As `keyctl(2)`.
+pub fn share_session_keyring(serial: i32) -> Result<(), Errno> {
+    const KEYCTL_SETPERM: c_int = 5;
+    const POSSESSOR_ALL: u32 = 0x3f00_0000;
+    const OWNER_VIEW_READ_SEARCH_LINK: u32 = 0x001b_0000;
+    let rights = POSSESSOR_ALL | OWNER_VIEW_READ_SEARCH_LINK;
+    // SAFETY: takes integers only.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, serial, rights) };
     check(result).map(drop)
 }
 

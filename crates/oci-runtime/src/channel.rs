@@ -19,6 +19,8 @@ const MAX: usize = 4096;
 /// What init tells the host side.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ToHost {
+    /// A process that was cloned into its control group lives: the kernel kills some at their birth.
+    Born,
     /// The middle process made init: its pid in the host side's PID namespace.
     InitPid(i32),
     /// An empty time namespace waits for its offsets.
@@ -31,6 +33,41 @@ pub enum ToHost {
     Ready,
     /// Set-up failed; the text is for the person at the terminal. Init is exiting.
     Failed(String),
+}
+
+impl ToHost {
+    /// What a packet says; `None` for the empty one that stands for the end.
+    ///
+    /// # Errors
+    /// `EPROTO` for a packet that init never sends.
+    pub fn parse(packet: &[u8]) -> Result<Option<Self>, Errno> {
+        let number = |bytes: &[u8]| bytes.try_into().map(i32::from_ne_bytes).map_err(|_| Errno::PROTO);
+        Ok(Some(match packet {
+            [] => return Ok(None),
+            [b'p', pid @ ..] => Self::InitPid(number(pid)?),
+            [b'l', fd @ ..] => Self::Listener(number(fd)?),
+            [b'b'] => Self::Born,
+            [b't'] => Self::TimeNamespaceMade,
+            [b'h'] => Self::HooksDue,
+            [b'r'] => Self::Ready,
+            [b'f', text @ ..] => Self::Failed(String::from_utf8_lossy(text).into_owned()),
+            _ => return Err(Errno::PROTO),
+        }))
+    }
+
+    /// The packet that says it.
+    pub fn packet(&self) -> Vec<u8> {
+        let with = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
+        match self {
+            Self::InitPid(pid) => with(b'p', &pid.to_ne_bytes()),
+            Self::Listener(fd) => with(b'l', &fd.to_ne_bytes()),
+            Self::Born => with(b'b', &[]),
+            Self::TimeNamespaceMade => with(b't', &[]),
+            Self::HooksDue => with(b'h', &[]),
+            Self::Ready => with(b'r', &[]),
+            Self::Failed(text) => with(b'f', &text.as_bytes()[..text.len().min(MAX - 1)]),
+        }
+    }
 }
 
 /// Why there is no pid.
@@ -95,15 +132,7 @@ impl HostEnd {
     pub fn receive_pid(&self, middle: BorrowedFd<'_>) -> Result<Option<i32>, Told> {
         loop {
             // Init holds the channel open too, so that the end of the middle process must be seen for itself.
-            let mut watched = [
-                PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(middle, PollFlags::IN),
-            ];
-            match rustix::event::poll(&mut watched, None) {
-                Err(Errno::INTR) => continue,
-                other => other.map_err(Told::Unheard)?,
-            };
-            if watched[0].revents().is_empty() {
+            if !self.speaks_before_the_end(middle).map_err(Told::Unheard)? {
                 return Ok(None);
             }
             match self.receive_new().map_err(Told::Unheard)? {
@@ -111,6 +140,36 @@ impl HostEnd {
                 Some(ToHost::Failed(text)) => return Err(Told::Failed(text)),
                 Some(message) => self.early.borrow_mut().push_back(message),
                 None => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether the process of this pidfd says that it is born. While the caller holds the other end of the channel too,
+    /// only the pidfd tells of its death.
+    ///
+    /// # Errors
+    /// As [`HostEnd::receive`].
+    pub fn hears_birth(&self, process: BorrowedFd<'_>) -> Result<bool, Errno> {
+        if !self.speaks_before_the_end(process)? {
+            return Ok(false);
+        }
+        match self.receive_new()? {
+            Some(ToHost::Born) => Ok(true),
+            _ => Err(Errno::PROTO),
+        }
+    }
+
+    /// Waits for a message, or for the end of a process; true for a message.
+    fn speaks_before_the_end(&self, process: BorrowedFd<'_>) -> Result<bool, Errno> {
+        loop {
+            let mut watched = [
+                PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(process, PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut watched, None) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+                Ok(_) => return Ok(!watched[0].revents().is_empty()),
             }
         }
     }
@@ -125,22 +184,7 @@ impl HostEnd {
                 other => break other?.0,
             }
         };
-        match &buffer[..length] {
-            [] => Ok(None),
-            [b'p', pid @ ..] => {
-                let pid = pid.try_into().map_err(|_| Errno::PROTO)?;
-                Ok(Some(ToHost::InitPid(i32::from_ne_bytes(pid))))
-            }
-            [b'l', fd @ ..] => {
-                let fd = fd.try_into().map_err(|_| Errno::PROTO)?;
-                Ok(Some(ToHost::Listener(i32::from_ne_bytes(fd))))
-            }
-            [b't'] => Ok(Some(ToHost::TimeNamespaceMade)),
-            [b'h'] => Ok(Some(ToHost::HooksDue)),
-            [b'r'] => Ok(Some(ToHost::Ready)),
-            [b'f', text @ ..] => Ok(Some(ToHost::Failed(String::from_utf8_lossy(text).into_owned()))),
-            _ => Err(Errno::PROTO),
-        }
+        ToHost::parse(&buffer[..length])
     }
 }
 
@@ -153,26 +197,8 @@ impl AsFd for InitEnd {
 impl InitEnd {
     /// Sends a message. Failures are not reported: the host side is gone, and [`InitEnd::await_go`] will notice.
     pub fn tell(&self, message: &ToHost) {
-        let mut packet = Vec::new();
-        match message {
-            ToHost::InitPid(pid) => {
-                packet.push(b'p');
-                packet.extend(pid.to_ne_bytes());
-            }
-            ToHost::Listener(fd) => {
-                packet.push(b'l');
-                packet.extend(fd.to_ne_bytes());
-            }
-            ToHost::TimeNamespaceMade => packet.push(b't'),
-            ToHost::HooksDue => packet.push(b'h'),
-            ToHost::Ready => packet.push(b'r'),
-            ToHost::Failed(text) => {
-                packet.push(b'f');
-                packet.extend(text.as_bytes().iter().take(MAX - 1));
-            }
-        }
         // SIGPIPE is ignored in this process until the last moment before execve.
-        let _ = rustix::io::write(&self.0, &packet);
+        let _ = rustix::io::write(&self.0, &message.packet());
     }
 
     /// Blocks until the host side lets init go on; false when the host side is gone.
@@ -196,6 +222,7 @@ mod tests {
     fn every_message_arrives_as_it_was_sent() {
         let (host, init) = pair().unwrap();
         for message in [
+            ToHost::Born,
             ToHost::InitPid(4711),
             ToHost::Listener(42),
             ToHost::TimeNamespaceMade,
@@ -253,6 +280,20 @@ mod tests {
         let gone = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
         child.wait().unwrap();
         assert_eq!(host.receive_pid(gone.as_fd()), Ok(None));
+    }
+
+    #[test]
+    fn a_birth_is_heard_and_a_death_seen_while_both_ends_are_open() {
+        let (host, init) = pair().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        init.tell(&ToHost::Born);
+        assert_eq!(host.hears_birth(pidfd.as_fd()), Ok(true));
+        child.wait().unwrap();
+        assert_eq!(host.hears_birth(pidfd.as_fd()), Ok(false));
+        init.tell(&ToHost::Ready);
+        assert_eq!(host.hears_birth(pidfd.as_fd()), Err(Errno::PROTO));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fs::remove_file;
 use std::path::PathBuf;
 
-use nucleus_cgroup::Plan;
+use nucleus_cgroup::{Plan, Version};
 use rustix::process::Signal;
 
 use crate::rig::{Rig, Shell, read, until};
@@ -84,28 +84,6 @@ pub(crate) fn other_resources_read_back(rig: &Rig) {
     assert_eq!(Shell::spawn(&cgroup, script).wait(), 0);
 }
 
-pub(crate) fn hugepages_read_back(rig: &Rig) {
-    rig.require("hugetlb");
-    let cgroup = rig.create(r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}"#);
-    for file in ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max"] {
-        assert_eq!(read(rig.directory("hugetlb").join(file)), "4194304");
-    }
-    drop(cgroup);
-    let plan = rig
-        .plan(r#"{"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}"#)
-        .expect("plan");
-    let error = plan
-        .create()
-        .expect("create")
-        .apply_limits()
-        .expect_err("no such page size")
-        .to_string();
-    assert!(
-        error.starts_with("linux.resources.hugepageLimits[0].limit: cannot write \"1\" to "),
-        "{error}"
-    );
-}
-
 pub(crate) fn unified_files_are_written(rig: &Rig) {
     if rig.layout.unified().is_none() {
         rig.skip("cgroup v2 only");
@@ -134,10 +112,9 @@ pub(crate) fn memory_limit_kills(rig: &Rig) {
         "head -c 100000000 /dev/zero | tail -n 1 >/dev/null; test $? = 137",
     );
     assert_eq!(shell.wait(), 0);
-    let events = if rig.mode == "v2" {
-        "memory.events"
-    } else {
-        "memory.oom_control"
+    let events = match rig.version("memory") {
+        Version::V2 => "memory.events",
+        Version::V1 => "memory.oom_control",
     };
     let events = read(rig.directory("memory").join(events));
     assert!(

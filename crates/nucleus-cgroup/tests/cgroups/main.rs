@@ -9,6 +9,7 @@ mod counters;
 mod limits;
 mod rig;
 mod scenarios;
+mod seldom;
 mod verbs;
 
 use std::process::{Command, ExitCode};

@@ -10,7 +10,7 @@ use nucleus_cgroup::{Error, Layout, Plan, Record};
 use rustix::process::Signal;
 
 use crate::rig::{Rig, Shell, read};
-use crate::{counters, limits, verbs};
+use crate::{counters, limits, seldom, verbs};
 
 type Scenario = fn(&Rig);
 
@@ -21,7 +21,10 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("undoes-on-drop", undoes_on_drop),
     ("limits-read-back", limits::limits_read_back),
     ("other-resources-read-back", limits::other_resources_read_back),
-    ("hugepages-read-back", limits::hugepages_read_back),
+    ("hugepages-read-back", seldom::hugepages_read_back),
+    ("network-reads-back", seldom::network_reads_back),
+    ("rdma-reads-back", seldom::rdma_reads_back),
+    ("rare-limits-are-set-or-refused", seldom::rare_limits_are_set_or_refused),
     ("unified-files-are-written", limits::unified_files_are_written),
     ("memory-limit-kills", limits::memory_limit_kills),
     ("cpu-quota-throttles", limits::cpu_quota_throttles),

@@ -6,6 +6,7 @@ use nucleus_core::ContainerId;
 
 use super::{Global, Outcome};
 use crate::lifecycle::create::{self, Until};
+use crate::lifecycle::notify;
 
 /// Flags of `create` and `run`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,9 @@ pub struct Args {
     /// Unix socket that the container's terminal is sent to
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
+    /// Unix socket that a pidfd of the container's first process is sent to
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
     /// File that the container's pid is written to
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -53,13 +57,10 @@ impl Args {
         Ok(create::Options {
             id: self.id.clone(),
             bundle: absolute(&self.bundle)?,
-            pid_file: self
-                .pid_file
-                .as_deref()
-                .filter(|path| !path.as_os_str().is_empty())
-                .map(absolute)
-                .transpose()?,
-            console_socket: self.console_socket.clone().filter(|path| !path.as_os_str().is_empty()),
+            pid_file: self.pid_file.as_deref().map(absolute).transpose()?,
+            console_socket: self.console_socket.clone(),
+            pidfd_socket: self.pidfd_socket.clone(),
+            notify_socket: notify::manager(),
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserve_fds,

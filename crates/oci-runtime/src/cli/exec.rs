@@ -25,8 +25,8 @@ pub struct Args {
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
     /// User and group, as numbers
-    #[arg(long, short, value_name = "UID[:GID]", value_parser = parse_user)]
-    user: Option<(u32, Option<u32>)>,
+    #[arg(long, short, value_name = "UID[:GID]")]
+    user: Option<String>,
     /// Additional group, as a number (repeatable)
     #[arg(long, short = 'g', value_name = "GID", value_parser = parse_id, value_delimiter = ',')]
     additional_gids: Vec<u32>,
@@ -66,9 +66,6 @@ pub struct Args {
     /// Control group below the container's: PATH, or CONTROLLER[,CONTROLLER]:PATH with cgroup v1 (repeatable)
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
-    /// Accepted as runc does: exec adopts no orphans anyway
-    #[arg(long, hide = true)]
-    no_subreaper: bool,
     /// Name of the container, then the program and its arguments
     // One list: whatever comes after the id is the program's, also what looks like a flag of ours.
     #[arg(value_name = "ID", required = true, trailing_var_arg = true, num_args = 1..)]
@@ -97,25 +94,29 @@ impl Args {
             }
             _ => {}
         }
-        let given = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        // Here and not by clap: with runc, too, a bad user is a failure of exec (255).
+        let user = self
+            .user
+            .as_deref()
+            .map(|text| parse_user(text).map_err(|error| format!("--user {text:?}: {error}")));
         Ok(exec::Options {
             id: super::parse_id(id)?,
             process: self.process.clone(),
             changes: Changes {
                 args: command.to_vec(),
                 terminal: self.tty,
-                cwd: given(&self.cwd),
+                cwd: self.cwd.clone(),
                 env: self.env.clone(),
-                user: self.user,
+                user: user.transpose()?,
                 additional_gids: self.additional_gids.clone(),
                 capabilities: self.cap.clone(),
                 no_new_privileges: self.no_new_privs,
                 apparmor: self.apparmor.clone(),
                 label: self.process_label.clone(),
             },
-            pid_file: given(&self.pid_file).map(std::path::absolute).transpose()?,
-            console_socket: given(&self.console_socket),
-            pidfd_socket: given(&self.pidfd_socket),
+            pid_file: self.pid_file.as_ref().map(std::path::absolute).transpose()?,
+            console_socket: self.console_socket.clone(),
+            pidfd_socket: self.pidfd_socket.clone(),
             preserve_fds: super::inherited(self.preserve_fds, log),
             log_fd: log.raw_fd(),
             detach: self.detach,

@@ -11,7 +11,7 @@ use libseccomp::{ScmpAction, ScmpArch, ScmpFilterContext};
 use nucleus_sys::seccomp;
 use serde::Serialize;
 
-use super::version;
+use super::{Outcome, version};
 
 const HOOKS: &[&str] = &[
     "prestart",
@@ -229,11 +229,17 @@ const MEMORY_POLICY: MemoryPolicy = MemoryPolicy {
 /// Annotations of config.json that change what this runtime does; the final dot stands for all that begin so.
 const UNSAFE_ANNOTATIONS: &[&str] = &["org.systemd.property."];
 
+/// Prints the document.
+pub fn main() -> Outcome {
+    print!("{}", document()?);
+    Ok(0)
+}
+
 /// The document, pretty-printed, newline at the end.
 ///
 /// # Errors
 /// None that is known: serialising plain data into memory.
-pub fn document() -> serde_json::Result<String> {
+fn document() -> serde_json::Result<String> {
     let mut text = serde_json::to_string_pretty(&features())?;
     text.push('\n');
     Ok(text)

@@ -2,8 +2,10 @@
 //!
 //! Each subcommand declares its flags, calls into `lifecycle`, and prints. No kernel call is made here.
 
+mod arguments;
 mod check;
 mod check_plan;
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -14,6 +16,7 @@ mod list;
 mod log;
 mod pause;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod spec;
@@ -22,23 +25,30 @@ mod state;
 mod table;
 mod trace;
 mod update;
+mod verbs;
 mod version;
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, Args, Command};
 use nucleus_core::{ContainerId, Store};
 use nucleus_sys::early::SEALED_VERBS;
 
+use arguments::{Flags, Sorted, parse_bool};
 use log::{Format, Log};
+use verbs::Verb;
+pub use verbs::whole;
 
 /// What every subcommand may fail with; only its text matters from here on.
 type Outcome = Result<i32, Box<dyn std::error::Error>>;
 
-/// A low-level container runtime: creates and runs containers from OCI bundles.
-#[derive(Debug, Parser)]
-#[command(name = "nucleus", disable_version_flag = true, arg_required_else_help = true)]
-struct Cli {
+/// The exit code when there is no such subcommand; runc's.
+const NO_SUCH_VERB: i32 = 3;
+
+/// The flags before the subcommand.
+#[derive(Debug, clap::Args)]
+struct GlobalFlags {
     /// Directory that holds the state of all containers
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -47,7 +57,7 @@ struct Cli {
     log: Option<PathBuf>,
     /// Format of the log: text or json
     #[arg(long, default_value = "text", value_name = "FORMAT")]
-    log_format: Format,
+    log_format: String,
     /// Log every step
     #[arg(long)]
     debug: bool,
@@ -55,81 +65,22 @@ struct Cli {
     #[arg(long)]
     systemd_cgroup: bool,
     /// Whether to tolerate missing rights over control groups: true, false or auto
-    #[arg(long, value_parser = parse_rootless, default_value = "auto", value_name = "WHEN")]
-    rootless: Rootless,
+    #[arg(long, default_value = "auto", value_name = "WHEN")]
+    rootless: String,
+    /// Obsolete and ignored, as with runc
+    #[arg(long, value_name = "PATH", hide = true)]
+    criu: Option<PathBuf>,
     /// Print the version
     #[arg(long, short = 'v')]
     version: bool,
-    #[command(subcommand)]
-    command: Option<Command>,
 }
 
-/// Flags that every subcommand may need.
+/// What every subcommand may need of the global flags.
 struct Global<'a> {
     root: Option<&'a Path>,
     rootless: Option<bool>,
     systemd: bool,
     log: &'a Log,
-}
-
-/// `auto`, or what Go's strconv.ParseBool takes, as runc does.
-fn parse_rootless(text: &str) -> Result<Rootless, String> {
-    match text {
-        "auto" => Ok(Rootless(None)),
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Rootless(Some(true))),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Rootless(Some(false))),
-        _ => Err("neither true, false nor auto".to_string()),
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Rootless(Option<bool>);
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Print what a bundle's config.json comes to, and run nothing
-    Check(check::Args),
-    /// Create a container; `start` runs its program
-    Create(create::Args),
-    /// Remove a container
-    Delete(delete::Args),
-    /// Print statistics and out-of-memory events, as JSON
-    Events(events::Args),
-    /// Run another program in a container
-    Exec(exec::Args),
-    /// Print what this runtime supports, as JSON
-    Features,
-    /// Send a signal to a container
-    Kill(kill::Args),
-    /// List containers
-    List(list::Args),
-    /// Stop every process of a container where it is
-    Pause(pause::Args),
-    /// List the processes of a container
-    Ps(ps::Args),
-    /// Let a paused container go on
-    Resume(resume::Args),
-    /// Create and start a container
-    Run(run::Args),
-    /// Write a config.json to start from
-    Spec(SpecArgs),
-    /// Run the program of a created container
-    Start(start::Args),
-    /// Print the state of a container, as JSON
-    State(state::Args),
-    /// Change the limits of a container
-    Update(Box<update::Args>),
-}
-
-/// Flags of `spec`.
-#[derive(Debug, clap::Args)]
-struct SpecArgs {
-    /// Directory that config.json is written into
-    #[arg(long, short, value_name = "DIR", default_value = ".")]
-    bundle: PathBuf,
-    /// Write a config.json for an ordinary user
-    #[arg(long)]
-    rootless: bool,
 }
 
 /// Parses the command line, does what it says, and returns the exit code.
@@ -152,103 +103,140 @@ pub fn main() -> i32 {
         Log::default().error(&format!("close_range: {}", nucleus_core::ErrnoText(error)));
         return 1;
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return wrong_usage(&error),
-    };
-    let log = match Log::open(cli.log.as_deref(), cli.log_format, cli.debug) {
-        Ok(log) => log,
-        Err(error) => {
-            Log::default().error(&error.to_string());
+    let command = GlobalFlags::augment_args(Command::new("nucleus").no_binary_name(true));
+    let mut sorted = arguments::sort(&command, Flags::First, std::env::args_os().skip(1));
+    let (words, help, wrong) = (std::mem::take(&mut sorted.rest), sorted.help, sorted.wrong.take());
+    let flags = match parse::<GlobalFlags>(command, sorted) {
+        Ok(flags) => flags,
+        Err(text) => {
+            Log::default().error(&text);
             return 1;
         }
     };
-    match dispatch(cli, &log) {
-        Ok(code) => code,
-        Err(error) => {
-            log.error(&error.to_string());
-            1
+    let Some(log) = flags.open_log() else {
+        return 1;
+    };
+    let outcome = match wrong {
+        Some(wrong) => Err(format!("{wrong} (see nucleus --help)").into()),
+        None => dispatch(&flags, help, words, &log),
+    };
+    outcome.unwrap_or_else(|error| {
+        log.error(&error.to_string());
+        1
+    })
+}
+
+impl GlobalFlags {
+    /// None after having said why.
+    fn open_log(&self) -> Option<Log> {
+        // With a format that is unknown, the complaint about it is text.
+        let format = self.log_format.parse::<Format>();
+        let known = format.as_ref().copied().unwrap_or_default();
+        match (Log::open(self.log.as_deref(), known, self.debug), format) {
+            (Ok(log), Ok(_)) => Some(log),
+            (Ok(log), Err(text)) => {
+                log.error(&text);
+                None
+            }
+            (Err(error), _) => {
+                Log::default().error(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// `auto`, or what Go's strconv.ParseBool takes, as runc does.
+    fn rootless(&self) -> Result<Option<bool>, String> {
+        match (self.rootless.as_str(), parse_bool(&self.rootless)) {
+            ("auto", _) => Ok(None),
+            (_, Some(on)) => Ok(Some(on)),
+            (text, None) => Err(format!("--rootless {text:?}: neither true, false nor auto")),
         }
     }
 }
 
-/// Help goes to standard output. A mistake is one line, also for the log: clap gives up before it knows the flags, so
-/// the log's are picked out by hand.
-fn wrong_usage(error: &clap::Error) -> i32 {
-    if !error.use_stderr() {
-        let _ = error.print();
-        return 0;
-    }
-    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let _ = error.print();
-        return 1;
-    }
-    let args: Vec<String> = std::env::args_os()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
-    let flag = |name: &str| {
-        args.iter()
-            .enumerate()
-            .find_map(|(at, arg)| match arg.strip_prefix(name)? {
-                "" => args.get(at + 1).cloned(),
-                value => value.strip_prefix('=').map(str::to_owned),
-            })
-    };
-    let format = flag("--log-format")
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default();
-    let log = Log::open(flag("--log").as_deref().map(Path::new), format, false).unwrap_or_default();
+/// What clap makes of a sorted command line; an error is one line.
+fn parse<A: clap::FromArgMatches>(command: Command, sorted: Sorted) -> Result<A, String> {
+    matches(command, sorted).and_then(|matches| A::from_arg_matches(&matches).map_err(|error| in_one_line(&error)))
+}
+
+fn matches(command: Command, sorted: Sorted) -> Result<ArgMatches, String> {
+    command
+        .try_get_matches_from(sorted.for_clap())
+        .map_err(|error| in_one_line(&error))
+}
+
+/// The first paragraph of clap's text: what is wrong, without its advice.
+fn in_one_line(error: &clap::Error) -> String {
     let text = error.to_string();
-    let first: Vec<&str> = text
+    let lines: Vec<&str> = text
         .lines()
         .take_while(|line| !line.is_empty())
         .map(str::trim)
         .collect();
-    log.error(first.join(" ").trim_start_matches("error: "));
-    1
+    lines.join(" ").trim_start_matches("error: ").to_owned()
 }
 
-fn dispatch(cli: Cli, log: &Log) -> Outcome {
-    let Some(command) = cli.command.filter(|_| !cli.version) else {
-        return match cli.version {
-            true => {
-                print!("{}", version::text());
-                Ok(0)
-            }
-            false => Err("no command is given: see nucleus --help".into()),
-        };
+fn dispatch(flags: &GlobalFlags, help: bool, words: Vec<OsString>, log: &Log) -> Outcome {
+    if flags.version {
+        print!("{}", version::text());
+        return Ok(0);
+    }
+    let mut words = words.into_iter();
+    let verb = words.next().filter(|_| !help);
+    let Some(verb) = verb else {
+        return show(whole());
     };
-    let root = cli.root.as_deref();
+    if verb == "help" || verb == "h" {
+        return match words.next() {
+            None => show(whole()),
+            Some(topic) if topic == "help" => show(whole()),
+            Some(topic) => match Verb::find(&topic.to_string_lossy()) {
+                Some(verb) => show(verb.described()),
+                None => Ok(no_such(&topic, log)),
+            },
+        };
+    }
+    match Verb::find(&verb.to_string_lossy()) {
+        Some(verb) => run_verb(verb, flags, words, log),
+        None => Ok(no_such(&verb, log)),
+    }
+}
+
+fn no_such(verb: &OsStr, log: &Log) -> i32 {
+    log.error(&format!("No help topic for '{}'", verb.to_string_lossy()));
+    NO_SUCH_VERB
+}
+
+fn show(mut command: Command) -> Outcome {
+    print!("{}", command.render_help());
+    Ok(0)
+}
+
+fn run_verb(verb: &Verb, flags: &GlobalFlags, words: impl Iterator<Item = OsString>, log: &Log) -> Outcome {
+    let command = verb.command();
+    let sorted = arguments::sort(&command, verb.flags, words);
+    if sorted.help && verb.supported {
+        return show(verb.described());
+    }
+    let wrong = |text: String| format!("{text} (see nucleus {} --help)", verb.name);
+    if let Some(text) = sorted.wrong {
+        return Err(wrong(text).into());
+    }
+    if sorted.help {
+        return Err(format!("{} is not supported yet", verb.name).into());
+    }
+    let matches = matches(command, sorted).map_err(wrong)?;
+    if flags.criu.is_some() {
+        log.warn("--criu is obsolete and ignored");
+    }
     let global = Global {
-        root,
-        rootless: cli.rootless.0,
-        systemd: cli.systemd_cgroup,
+        root: flags.root.as_deref(),
+        rootless: flags.rootless()?,
+        systemd: flags.systemd_cgroup,
         log,
     };
-    match command {
-        Command::Check(args) => check::main(&args, cli.systemd_cgroup),
-        Command::Create(args) => create::main(&args, &global),
-        Command::Delete(args) => delete::main(&args, root, log),
-        Command::Events(args) => events::main(&args, root),
-        Command::Exec(args) => Ok(exec::main(&args, root, log)),
-        Command::Features => {
-            print!("{}", features::document()?);
-            Ok(0)
-        }
-        Command::Kill(args) => kill::main(&args, root),
-        Command::List(args) => list::main(&args, root),
-        Command::Pause(args) => pause::main(&args, root),
-        Command::Ps(args) => ps::main(&args, root),
-        Command::Resume(args) => resume::main(&args, root),
-        Command::Run(args) => run::main(&args, &global),
-        Command::Spec(args) => {
-            spec::write(&args.bundle, args.rootless)?;
-            Ok(0)
-        }
-        Command::Start(args) => start::main(&args, root),
-        Command::State(args) => state::main(&args, root),
-        Command::Update(args) => update::main(&args, root, log),
-    }
+    (verb.main)(&matches, &global)
 }
 
 /// Opens the state directory; with `create`, makes it when it is missing.

@@ -12,8 +12,25 @@ use rustix::process::{getegid, geteuid};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
-use super::version;
+use super::{Outcome, version};
 use nucleus_core::reason;
+
+/// Flags of `spec`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Directory that config.json is written into
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+    /// Write a config.json for an ordinary user
+    #[arg(long)]
+    rootless: bool,
+}
+
+/// Writes a config.json.
+pub fn main(args: &Args) -> Outcome {
+    write(&args.bundle, args.rootless)?;
+    Ok(0)
+}
 
 /// Why no config.json was written.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +69,7 @@ pub struct Facts {
 ///
 /// # Errors
 /// [`Error::Exists`] leaves the existing file as it is.
-pub fn write(bundle: &Path, rootless: bool) -> Result<(), Error> {
+fn write(bundle: &Path, rootless: bool) -> Result<(), Error> {
     let facts = Facts {
         rootless: rootless.then(|| (geteuid().as_raw(), getegid().as_raw())),
         unified_cgroup: is_cgroup2(Path::new("/sys/fs/cgroup")),

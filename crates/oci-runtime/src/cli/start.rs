@@ -5,7 +5,7 @@ use std::path::Path;
 use nucleus_core::ContainerId;
 
 use super::Outcome;
-use crate::lifecycle::start;
+use crate::lifecycle::{notify, start};
 
 /// Flags of `start`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,7 @@ pub struct Args {
 
 /// Runs the program of a created container.
 pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
-    start::start(&super::open_store(root, false)?, &args.id)?;
+    let manager = notify::manager();
+    start::start(&super::open_store(root, false)?, &args.id, manager.as_deref())?;
     Ok(0)
 }

@@ -19,7 +19,7 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// JSON file of the values to change, as linux.resources has them; `-` is standard input. Other flags are ignored
+    /// JSON file of the linux.resources to change; `-` is standard input. Other flags are ignored
     #[arg(long, short, value_name = "FILE")]
     resources: Option<PathBuf>,
     /// Weight of block I/O, 10 to 1000

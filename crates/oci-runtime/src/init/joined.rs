@@ -73,6 +73,12 @@ impl Newborn for Guest {
         }
     }
 
+    fn join_by(&mut self, joiner: Joiner) {
+        if let Some(way) = &mut self.way {
+            way.joiner = Some(joiner);
+        }
+    }
+
     fn run(mut self, plan: &Plan) -> i32 {
         match steps(plan, &mut self) {
             Ok(never) => match never {},
@@ -143,7 +149,12 @@ fn steps(plan: &Plan, guest: &mut Guest) -> Result<Infallible, Failure> {
     tie_to_runtime()?;
     crate::step("guest:3", "session, keyring, terminal");
     rustix::process::setsid().explain(|| "setsid")?;
-    guest.keyring.as_deref().map_or(Ok(()), join_keyring)?;
+    if let Some(name) = &guest.keyring {
+        if let (Some(procfs), Some(process)) = (&guest.procfs, &plan.process) {
+            lsm::set_key_create(process, procfs)?;
+        }
+        join_keyring(name)?;
+    }
     if let (Some(socket), Some(process)) = (guest.console_socket.take(), &plan.process) {
         let terminal = console::set_up_for_guest(&socket, process.console_size, process.uid)?;
         console::become_terminal(&terminal)?;

@@ -59,6 +59,9 @@ pub trait Newborn {
     /// One line for the person at the terminal.
     fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure>;
 
+    /// Enters all control groups by this joiner, as it could not be born into one of them.
+    fn join_by(&mut self, joiner: Joiner);
+
     /// Becomes the user's program. Returns only an exit code, for when it could not.
     fn run(self, plan: &Plan) -> i32;
 }
@@ -102,7 +105,8 @@ pub struct Inputs {
     pub joiner: Option<Joiner>,
     /// Namespaces to join (a `CLONE_NEW*` bit, an open namespace file, its path), in order.
     pub join: Vec<(u64, OwnedFd, String)>,
-    /// Bind mounts that the host side has made, as only it could map their owners: index into the plan's mounts, tree.
+    /// Bind mounts that the host side has made, as only it could map their owners or reach their source: index into
+    /// the plan's mounts, tree.
     pub id_mapped: Vec<(usize, OwnedFd)>,
     /// The container's view of the control groups.
     pub cgroups: cgroup_mount::View,
@@ -141,6 +145,10 @@ impl Newborn for Inputs {
         join_namespaces(&self.join)?;
         self.join.clear();
         Ok(())
+    }
+
+    fn join_by(&mut self, joiner: Joiner) {
+        self.joiner = Some(joiner);
     }
 
     fn run(self, plan: &Plan) -> i32 {
@@ -262,7 +270,15 @@ fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
 fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     crate::step("init:4", "session, keyring, network, names");
     rustix::process::setsid().explain(|| "setsid")?;
-    inputs.keyring.as_deref().map_or(Ok(()), join_keyring)?;
+    if let Some(name) = &inputs.keyring {
+        let labelled = plan.process.as_ref();
+        labelled.map_or(Ok(()), |process| lsm::set_key_create(process, &inputs.procfs))?;
+        if let Some(serial) = join_keyring(name)? {
+            // `exec` joins it by its name.
+            nucleus_sys::process::share_session_keyring(serial)
+                .explain(|| "cannot share the session keyring with exec")?;
+        }
+    }
     if plan.namespaces.creates(CloneFlags::CLONE_NEWNET.bits() as u64) {
         let up = || {
             use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -280,11 +296,13 @@ fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn join_keyring(name: &CStr) -> Result<(), Failure> {
+fn join_keyring(name: &CStr) -> Result<Option<i32>, Failure> {
     match nucleus_sys::process::join_session_keyring(name) {
         // A kernel without keyrings has none to isolate.
-        Err(Errno::NOSYS) => Ok(()),
-        other => other.explain(|| "cannot join a new session keyring (--no-new-keyring leaves it out)"),
+        Err(Errno::NOSYS) => Ok(None),
+        other => other
+            .map(Some)
+            .explain(|| "cannot join a new session keyring (--no-new-keyring leaves it out)"),
     }
 }
 

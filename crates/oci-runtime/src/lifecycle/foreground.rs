@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::WaitOptions;
 
 use super::create::{Made, Options, Until, create};
+use super::notify::Notify;
 use super::start::run_poststart;
 use super::terminal::Relay;
 use super::{Container, Result, Warn, delete};
@@ -38,9 +39,12 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
     let made = create(store, options, Until::Now, warn)?;
     started(store, &made, warn)?;
     let Some(signals) = signals else {
+        if let Some(Err(error)) = made.notify.map(|notify| notify.wait(&made.init)) {
+            warn(&error.to_string());
+        }
         return Ok(0);
     };
-    let outcome = wait(&made.init, made.terminal.as_ref(), &signals);
+    let outcome = wait(&made.init, made.terminal.as_ref(), &signals, made.notify);
     if run.keep && outcome.is_ok() {
         return outcome;
     }
@@ -98,12 +102,17 @@ pub fn block_signals() -> Result<SignalFd> {
     Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).explain(|| "signalfd")?)
 }
 
-/// Forwards signals and the terminal until `process`, a child, ends; its exit code (128 + signal for one that was
+/// Forwards signals, the terminal and the word that it is ready until `process`, a child, ends; its exit code (128 + signal for one that was
 /// killed).
 ///
 /// # Errors
 /// When the terminal or the signals cannot be read.
-pub fn wait(process: &Process, terminal: Option<&OwnedFd>, signals: &SignalFd) -> Result<i32> {
+pub fn wait(
+    process: &Process,
+    terminal: Option<&OwnedFd>,
+    signals: &SignalFd,
+    mut notify: Option<Notify>,
+) -> Result<i32> {
     let mut relay = match terminal {
         Some(master) => Some(Relay::start(master)?),
         None => None,
@@ -115,6 +124,12 @@ pub fn wait(process: &Process, terminal: Option<&OwnedFd>, signals: &SignalFd) -
             break code;
         }
         let mut watched = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+        watched.extend(
+            notify
+                .iter()
+                .map(|notify| PollFd::from_borrowed_fd(notify.as_fd(), PollFlags::IN)),
+        );
+        let ours = watched.len();
         relay.iter().for_each(|relay| relay.watch(&mut watched));
         match rustix::event::poll(&mut watched, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -123,7 +138,15 @@ pub fn wait(process: &Process, terminal: Option<&OwnedFd>, signals: &SignalFd) -
         let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(watched);
         if let Some(relay) = &mut relay {
-            relay.pump(&ready[1..])?;
+            relay.pump(&ready[ours..])?;
+        }
+        // The process for the manager to watch is this one, which ends as the container does. That the manager has gone
+        // is no reason to end both.
+        if ready[1..ours].contains(&true)
+            && let Some(told) = &notify
+            && told.forward(rustix::process::getpid()).unwrap_or(true)
+        {
+            notify = None;
         }
         if ready[0] {
             ended = take_signals(signals, process, relay.as_ref())?;

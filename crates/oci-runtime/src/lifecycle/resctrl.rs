@@ -24,7 +24,8 @@ const MAGIC: u64 = 0x0765_5821;
 pub struct Resctrl {
     class: PathBuf,
     monitoring: Option<PathBuf>,
-    lines: Vec<String>,
+    schemas: Vec<String>,
+    schemata: Vec<String>,
     made: Vec<PathBuf>,
 }
 
@@ -48,7 +49,7 @@ impl Resctrl {
             Some("/") => root.to_owned(),
             name => root.join(name.unwrap_or(id)),
         };
-        if rdt.clos_id.is_some() && rdt.lines.is_empty() && !class.is_dir() {
+        if rdt.clos_id.is_some() && rdt.schemas.is_empty() && rdt.schemata.is_empty() && !class.is_dir() {
             return Err(Failure::new(format!(
                 "linux.intelRdt.closID: {} must exist when config.json says nothing about its schemata",
                 class.display()
@@ -56,7 +57,8 @@ impl Resctrl {
         }
         Ok(Self {
             monitoring: rdt.monitoring.then(|| class.join("mon_groups").join(id)),
-            lines: rdt.lines.clone(),
+            schemas: rdt.schemas.clone(),
+            schemata: rdt.schemata.clone(),
             class,
             made: Vec::new(),
         })
@@ -74,23 +76,25 @@ impl Resctrl {
     /// Named by the field of `linux.intelRdt`, with the file.
     pub fn apply(&mut self, pid: Pid) -> Result<(), Failure> {
         let schemata = self.class.join("schemata");
-        if self.make(&self.class.clone())? {
-            if !self.lines.is_empty() {
-                let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
-                write(&schemata, &text)?;
-            }
-        } else if !self.lines.is_empty() {
+        if !self.make(&self.class.clone())? && !self.schemas.is_empty() {
             let there = fs::read_to_string(&schemata)
                 .explain(|| format!("linux.intelRdt: cannot read {}", schemata.display()))?;
             self.compare(&there)?;
         }
-        let pid = pid.as_raw_nonzero().to_string();
-        write(&self.class.join("tasks"), &pid)?;
+        let lines = self.schemas.iter().chain(&self.schemata);
+        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        if !text.is_empty() {
+            write(&schemata, &text)?;
+        }
         if let Some(group) = self.monitoring.clone() {
             self.make(&group)?;
-            write(&group.join("tasks"), &pid)?;
         }
-        Ok(())
+        join(&self.groups(), pid)
+    }
+
+    /// The groups that the container's processes are in: its class, then its monitoring group.
+    pub fn groups(&self) -> Vec<PathBuf> {
+        [&self.class].into_iter().chain(&self.monitoring).cloned().collect()
     }
 
     /// The directories that were made, in the order of their removal.
@@ -117,10 +121,11 @@ impl Resctrl {
         }
     }
 
-    /// A class that was there is not changed, as others may live in it: it must be what config.json says.
+    /// Others may live in a class that was there: it must have what `l3CacheSchema` and `memBwSchema` say already. Only
+    /// `schemata` may change it, as config-linux.md wants.
     fn compare(&self, there: &str) -> Result<(), Failure> {
         let there = schema(there.lines());
-        for line in &self.lines {
+        for line in &self.schemas {
             for (place, value) in schema([line.as_str()].into_iter()) {
                 if there.get(&place) != Some(&value) {
                     let (resource, domain) = &place;
@@ -140,6 +145,15 @@ impl Drop for Resctrl {
         // Nobody is left to be told; `delete` finds them in the record.
         let _ = remove(&self.made);
     }
+}
+
+/// Puts a process, with all that it will start, into these groups.
+///
+/// # Errors
+/// Named by the file.
+pub fn join(groups: &[PathBuf], pid: Pid) -> Result<(), Failure> {
+    let pid = pid.as_raw_nonzero().to_string();
+    groups.iter().try_for_each(|group| write(&group.join("tasks"), &pid))
 }
 
 /// Removes directories that were made for a container.

@@ -7,7 +7,8 @@ use super::*;
 fn rdt(clos_id: Option<&str>, lines: &[&str], monitoring: bool) -> IntelRdt {
     IntelRdt {
         clos_id: clos_id.map(str::to_owned),
-        lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+        schemas: lines.iter().map(|line| (*line).to_owned()).collect(),
+        schemata: Vec::new(),
         monitoring,
     }
 }
@@ -54,18 +55,54 @@ fn a_class_that_is_there_is_used_and_left() {
     let tree = tree();
     let class = tree.path().join("gold");
     fs::create_dir(&class).unwrap();
-    fs::write(class.join("schemata"), "    MB:0=100;1= 50\n    L3:0=00f;1=fff\n").unwrap();
+    let there = "    MB:0=100;1= 50\n    L3:0=00f;1=fff\n";
     for lines in [&[][..], &["L3:0=F"], &["L3:1=0fff;0=f", "MB:1=50"]] {
         let mut group = Resctrl::below(tree.path(), &rdt(Some("gold"), lines, false), "c1").unwrap();
         assert!(group.planned().is_empty());
+        fs::write(class.join("schemata"), there).unwrap();
         group.apply(pid()).unwrap();
         assert!(group.made().is_empty());
     }
+    fs::write(class.join("schemata"), there).unwrap();
     for line in ["L3:0=7", "L3:2=f", "L2:0=f"] {
         let mut group = Resctrl::below(tree.path(), &rdt(Some("gold"), &[line], false), "c1").unwrap();
         let error = group.apply(pid()).unwrap_err().to_string();
         assert!(error.contains("its schemata differ from config.json's"), "{error}");
     }
+    assert_eq!(fs::read_to_string(class.join("schemata")).unwrap(), there);
+}
+
+#[test]
+fn schemata_are_written_last_even_to_a_class_that_is_there() {
+    let tree = tree();
+    let class = tree.path().join("gold");
+    fs::create_dir(&class).unwrap();
+    fs::write(class.join("schemata"), "L3:0=f\n").unwrap();
+    let wanted = IntelRdt {
+        schemata: vec!["L2:0=1".to_owned(), "L3:0=7".to_owned()],
+        ..rdt(Some("gold"), &["L3:0=f"], false)
+    };
+    Resctrl::below(tree.path(), &wanted, "c1")
+        .unwrap()
+        .apply(pid())
+        .unwrap();
+    assert_eq!(
+        fs::read_to_string(class.join("schemata")).unwrap(),
+        "L3:0=f\nL2:0=1\nL3:0=7\n"
+    );
+}
+
+#[test]
+fn a_further_process_joins_the_class_and_the_monitoring_group() {
+    let tree = tree();
+    let mut group = Resctrl::below(tree.path(), &rdt(Some("/"), &[], true), "c1").unwrap();
+    group.apply(pid()).unwrap();
+    join(&group.groups(), Pid::from_raw(4712).unwrap()).unwrap();
+    for tasks in ["tasks", "mon_groups/c1/tasks"] {
+        assert_eq!(fs::read_to_string(tree.path().join(tasks)).unwrap(), "4712");
+    }
+    let gone = join(&[tree.path().join("gone")], pid()).unwrap_err().to_string();
+    assert!(gone.starts_with("linux.intelRdt: cannot write \"4711\" to "), "{gone}");
 }
 
 #[test]

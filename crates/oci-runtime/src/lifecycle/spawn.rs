@@ -8,6 +8,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
+use nucleus_cgroup::Joiner;
 use nucleus_sys::process::{Clone, Forked, clone3};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
@@ -23,6 +24,7 @@ const NEW_PID: u64 = CloneFlags::CLONE_NEWPID.bits() as u64;
 const LATER: u64 = CloneFlags::CLONE_NEWCGROUP.bits() as u64 | TIME_NAMESPACE;
 
 /// How a process is to be born.
+#[derive(Clone, Copy)]
 pub struct Birth<'a> {
     /// Namespaces that clone3 makes.
     flags: u64,
@@ -32,32 +34,43 @@ pub struct Birth<'a> {
     cgroup: Option<BorrowedFd<'a>>,
     /// Finds the v2 control group to take when that one is busy.
     otherwise: Option<&'a dyn Fn() -> Option<OwnedFd>>,
+    /// Gives the way into all control groups for one that could not be born into the v2 one.
+    by_writing: Way<'a>,
 }
+
+type Way<'a> = &'a dyn Fn() -> Result<Joiner, nucleus_cgroup::Error>;
 
 impl<'a> Birth<'a> {
     /// As a container's init.
-    pub fn of_init(namespaces: &Namespaces, cgroup: Option<BorrowedFd<'a>>) -> Self {
+    pub fn of_init(namespaces: &Namespaces, cgroup: Option<BorrowedFd<'a>>, by_writing: Way<'a>) -> Self {
         let joins = |bit: u64| namespaces.join.iter().any(|(join, _)| *join == bit);
         Self {
             flags: namespaces.new & !LATER,
             middle: joins(NEW_USER) || joins(NEW_PID) || (namespaces.creates(NEW_USER) && !namespaces.join.is_empty()),
             cgroup,
             otherwise: None,
+            by_writing,
         }
     }
 
     /// As a further process, which joins these namespaces (`CLONE_NEW*` bits) all at once. When the program of the
     /// container has spread its processes over groups of its own, its group itself takes no more: `otherwise` does.
-    pub fn of_guest(joins: u64, cgroup: Option<BorrowedFd<'a>>, otherwise: &'a dyn Fn() -> Option<OwnedFd>) -> Self {
+    pub fn of_guest(
+        joins: u64,
+        cgroup: Option<BorrowedFd<'a>>,
+        otherwise: &'a dyn Fn() -> Option<OwnedFd>,
+        by_writing: Way<'a>,
+    ) -> Self {
         Self {
             flags: 0,
             middle: joins & NEW_PID != 0,
             cgroup,
             otherwise: Some(otherwise),
+            by_writing,
         }
     }
 
-    fn clone(&self) -> Result<Forked, Errno> {
+    fn clone_process(&self) -> Result<Forked, Errno> {
         let into = |cgroup| {
             let flags = if self.middle { 0 } else { self.flags };
             clone3(&Clone { flags, cgroup })
@@ -124,29 +137,61 @@ impl Drop for Init {
     }
 }
 
-/// Makes the process. Returns in the runtime only.
+/// A process that was cloned, and what it was given: until it is known to live, that may be needed once more.
+pub struct Cloned<N> {
+    init: Init,
+    newborn: N,
+}
+
+/// Makes the process. Returns in the runtime only, which has time for other things until it asks for
+/// [`Cloned::await_birth`].
 ///
 /// # Errors
-/// As clone3(2), or what the middle process reports.
-pub fn spawn(plan: &Plan, newborn: impl Newborn, birth: &Birth<'_>, channel: &HostEnd) -> Result<Init, Failure> {
-    let born = match birth.clone().explain(|| "linux.namespaces: clone3")? {
+/// As clone3(2).
+pub fn spawn<N: Newborn>(plan: &Plan, newborn: N, birth: &Birth<'_>) -> Result<Cloned<N>, Failure> {
+    match birth.clone_process().explain(|| "linux.namespaces: clone3")? {
         Forked::Child => {
+            if birth.cgroup.is_some() {
+                newborn.channel().tell(&ToHost::Born);
+            }
             newborn.close_all_others();
             std::process::exit(match birth.middle {
                 true => be_middle(plan, newborn, birth.flags),
                 false => newborn.run(plan),
             })
         }
-        Forked::Parent(pid, pidfd) => Init {
-            pid,
-            pidfd: Some(pidfd),
-        },
-    };
-    // Its end of the channel above all: while we hold it open, the death of the other side goes unnoticed.
-    drop(newborn);
-    match birth.middle {
-        true => sibling_of(born, channel),
-        false => Ok(born),
+        Forked::Parent(pid, pidfd) => Ok(Cloned {
+            init: Init {
+                pid,
+                pidfd: Some(pidfd),
+            },
+            newborn,
+        }),
+    }
+}
+
+impl<N: Newborn> Cloned<N> {
+    /// Makes it once more if the kernel has killed it at its birth: `CLONE_INTO_CGROUP` has that mistake when the
+    /// runtime's own v2 group or the container's was killed before, see `nucleus_cgroup::Cgroup::unified_dir`. The other
+    /// one moves into its groups by itself.
+    ///
+    /// # Errors
+    /// As [`spawn`]; what the middle process reports.
+    pub fn await_birth(mut self, plan: &Plan, birth: &Birth<'_>, channel: &HostEnd) -> Result<Init, Failure> {
+        let lives = |init: &Init| channel.hears_birth(init.pidfd()?.as_fd());
+        if birth.cgroup.is_some() && !lives(&self.init).explain(|| "cannot hear the process")? {
+            tracing::debug!("killed at its birth in its control group: once more, without");
+            let joiner = (birth.by_writing)().map_err(|error| Failure::new(error.to_string()))?;
+            self.newborn.join_by(joiner);
+            let without = Birth { cgroup: None, ..*birth };
+            self = spawn(plan, self.newborn, &without)?;
+        }
+        // Its end of the channel above all: while we hold it open, the death of the other side goes unnoticed.
+        drop(self.newborn);
+        match birth.middle {
+            true => sibling_of(self.init, channel),
+            false => Ok(self.init),
+        }
     }
 }
 

@@ -4,12 +4,14 @@
 //! written before the FIFO is removed, so that a `start` that is killed in between has either not started the
 //! container or has started it for good. Then we watch init let go of its end, which execve closes.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nucleus_core::{ContainerId, HookRecord, Operation, Status, Store};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use super::notify::Notify;
 use super::{Container, Error, Result, hook_state};
 use crate::hooks;
 use crate::init::ACKNOWLEDGE;
@@ -19,12 +21,12 @@ use crate::plan::Hook;
 /// What lets init go on.
 const GO: &[u8] = b"s";
 
-/// Starts a created container.
+/// Starts a created container; with a service manager at `notify_socket`, waits until the program says that it is ready.
 ///
 /// # Errors
 /// The refusal in runc's words when the status does not allow it; what kept init from executing the program; a failing
 /// poststart hook, after which the container is stopped (runtime.md, lifecycle).
-pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
+pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&OsStr>) -> Result<()> {
     let dir = store.get(id)?;
     let lock = dir.lock()?;
     let container = Container::observe(dir)?;
@@ -41,6 +43,10 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
         other => other?,
     };
     let watch = container.dir.open_fifo_for_watch()?;
+    let notify = match notify_socket {
+        Some(socket) => Notify::listen(socket, &container.dir)?,
+        None => None,
+    };
     crate::step("1", "let init go on");
     rustix::io::write(&fifo, GO).explain(|| "cannot write to the exec FIFO")?;
     crate::step("2", "remove the exec FIFO");
@@ -50,7 +56,11 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
     drop(fifo);
     await_execution(&watch)?;
     let hooks: Vec<Hook> = container.state.poststart.iter().map(hook_of).collect();
-    run_poststart(&container, &hooks)
+    run_poststart(&container, &hooks)?;
+    match (notify, &container.seen.init) {
+        (Some(notify), Some(init)) => notify.wait(init),
+        _ => Ok(()),
+    }
 }
 
 /// Waits until init has let go of the FIFO: by executing the program, or by dying.

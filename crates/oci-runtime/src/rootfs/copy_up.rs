@@ -118,7 +118,13 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) 
             )?;
         }
         FileType::RegularFile => {
-            let source = std::fs::File::from(open_in(from, name, OFlags::empty())?);
+            let source = open_in(from, name, OFlags::empty())?;
+            // Another file may have got the name by now: a device of the host, for one.
+            let opened = rustix::fs::fstat(&source)?;
+            if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
+                return Err(Errno::AGAIN);
+            }
+            let source = std::fs::File::from(source);
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let made = std::fs::File::from(rustix::fs::openat(to, name, flags, Mode::from_raw_mode(0o600))?);
             std::io::copy(&mut &source, &mut &made).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;

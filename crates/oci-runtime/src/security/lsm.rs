@@ -74,6 +74,18 @@ pub fn set_exec(process: &Process, procfs: &OwnedFd) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Sets the label of the keys that the calling process makes until its execve: the program may use its session keyring
+/// only if both have the same label.
+///
+/// # Errors
+/// Named by field and label.
+pub fn set_key_create(process: &Process, procfs: &OwnedFd) -> Result<(), Failure> {
+    process.selinux_label.as_deref().map_or(Ok(()), |label| {
+        write_attribute(procfs, &["keycreate"], label)
+            .explain(|| format!("process.selinuxLabel: SELinux does not take {label:?} for the session keyring"))
+    })
+}
+
 /// Writes to the first of these files of thread-self/attr that there is.
 fn write_attribute(procfs: &OwnedFd, names: &[&str], value: &str) -> Result<(), Errno> {
     let mut error = Errno::NOENT;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::common::{Container, Test, cgroup_dirs, namespace_of, shell, skip, wait_for};
+use crate::common::{Cmd, Container, Test, cgroup_dirs, namespace_of, shell, skip, wait_for};
 use crate::{exec, running, script, section, write_section};
 
 const KINDS: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
@@ -212,6 +212,39 @@ fn a_container_that_has_spread_over_control_groups_of_its_own() {
     test.nothing_left();
 }
 
+/// Linux (seen from 6.12 to 6.18) kills a child at its birth when it is cloned from a group that was killed into one that
+/// was not.
+#[test]
+fn from_a_control_group_that_was_killed() {
+    let Some(test) = Test::new() else { return };
+    let all = cgroup_dirs(&format!("/{}-caller", test.mark()));
+    let v2 = all.into_iter().map(|(_, dir)| dir);
+    let Some(own) = v2
+        .into_iter()
+        .find(|dir| dir.with_file_name("cgroup.controllers").exists())
+    else {
+        return skip("needs cgroup v2");
+    };
+    fs::create_dir(&own).expect("mkdir");
+    let killed = fs::write(own.join("cgroup.kill"), "1");
+    if killed.is_ok() {
+        let procs = own.join("cgroup.procs").display().to_string();
+        let from_there = |cmd: Cmd| cmd.wrapped(["sh", "-c", r#"echo 0 >"$0" && exec "$@""#, &procs]).run();
+        let c = test.container(&["sleep", "1000"]);
+        from_there(c.with_bundle("create", &[])).ok().silent();
+        c.start().ok();
+        let groups = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).expect("cgroup");
+        assert!(!groups.contains("-caller"), "{groups}");
+        from_there(exec(&c, &[], &["echo", "through"])).ok().prints("through");
+        c.kill_and_delete();
+    }
+    wait_for("the end of the group", || fs::remove_dir(&own).ok());
+    match killed {
+        Ok(()) => test.nothing_left(),
+        Err(_) => skip("needs Linux 5.14 for cgroup.kill"),
+    }
+}
+
 #[test]
 fn a_frozen_container() {
     let Some(test) = Test::new() else { return };
@@ -269,4 +302,41 @@ fn the_containers_domain_and_cpus() {
         format!("{machine}\n{init}"),
         "back to all that the control group has"
     );
+}
+
+#[test]
+fn the_containers_scheduling_and_limits() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |config| {
+        config["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 7 });
+        config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 }]);
+    });
+    // What the kernel says of a process that is added with this section: policy, nice value, open files.
+    let added = |section: &Value| {
+        let (section, file) = (write_section(&c, section), c.bundle.join("exec.pid"));
+        let flags = [
+            "--process",
+            &section,
+            "--detach",
+            "--pid-file",
+            file.to_str().expect("path"),
+        ];
+        c.verb("exec", &flags).run().ok();
+        let pid = fs::read_to_string(file).expect("pid file");
+        let policy = shell(&format!("chrt --pid {pid} | head -n 1"));
+        let nice = shell(&format!("ps -o ni= -p {pid}"));
+        let files = shell(&format!(
+            "awk '/^Max open files/ {{ print $4, $5 }}' /proc/{pid}/limits"
+        ));
+        let policy = policy.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+        [policy, nice.trim().to_owned(), files.trim().to_owned()]
+    };
+    // A section that says nothing has the container's; another one its own.
+    let mut process = section("exec sleep 1000");
+    assert_eq!(added(&process), ["SCHED_BATCH", "7", "100 200"]);
+    process["scheduler"] = json!({ "policy": "SCHED_OTHER", "nice": 3 });
+    process["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 50, "hard": 60 }]);
+    assert_eq!(added(&process), ["SCHED_OTHER", "3", "50 60"]);
+    c.force_delete().ok();
+    test.nothing_left();
 }

@@ -11,23 +11,22 @@ mod target;
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use nix::sys::signalfd::SignalFd;
 use nucleus_core::{ContainerId, Operation, Process, Status, Store};
 
 use super::host::{Host, in_user_namespace};
+use super::pidfd_socket::PidfdSocket;
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
-use super::{Container, Error, Result, Warn, cgroup_of, foreground, grant, hook_state, listener, pid_file};
+use super::{Container, Error, Result, Warn, cgroup_of, foreground, grant, hook_state, listener, pid_file, resctrl};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::init::Last;
 use crate::init::failure::{Explain, Failure};
 use crate::init::joined::{Guest, Way};
 use crate::plan::exec::Changes;
 use crate::plan::{self, Namespaces, Plan};
-use crate::rootfs::console;
 use crate::security::lsm;
 use crate::spec;
 pub use shared::record;
@@ -99,7 +98,7 @@ fn exec_beside(init: &Process, container: &Container, options: &Options, warn: W
     let plan = compile(container, namespaces, options, warn)?;
     let added = add(init, container, &plan, options)?;
     match &added.signals {
-        Some(signals) => foreground::wait(&added.process, added.terminal.as_ref(), signals),
+        Some(signals) => foreground::wait(&added.process, added.terminal.as_ref(), signals, None),
         None => Ok(0),
     }
 }
@@ -113,7 +112,9 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
     let facts = plan::Host {
         euid: rustix::process::geteuid().as_raw(),
         last_cap: Host::last_capability()?,
-    };
+        capabilities: Host::capabilities()?,
+    }
+    .within(&namespaces);
     let plan_options = plan::Options {
         detach: options.detach,
         console_socket: options.console_socket.is_some(),
@@ -154,10 +155,7 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     crate::step("exec:3", "open what is joined");
     let wanted = plan.process.as_ref().is_some_and(|process| process.terminal);
     let mut terminal = Terminal::ask(wanted, options.console_socket.as_deref())?;
-    let pidfd_socket = match &options.pidfd_socket {
-        Some(path) => Some(UnixStream::connect(path).explain(|| format!("--pidfd-socket {}", path.display()))?),
-        None => None,
-    };
+    let pidfd_socket = PidfdSocket::connect(options.pidfd_socket.as_deref())?;
     let cgroups = target::cgroups(cgroup_of(&container.state.cgroup), &options.cgroups)?;
     let joiner = cgroups.joiner()?;
     let unified = cgroups.unified_dir()?;
@@ -187,16 +185,15 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     };
     crate::step("exec:4", "clone3");
     let beside_init = || target::cgroup_of(init, cgroups.unified()?);
-    let birth = Birth::of_guest(joins, unified.as_ref().map(AsFd::as_fd), &beside_init);
-    let cpus = affinity::of(plan);
-    let mut guest = affinity::initially(cpus, || spawn(plan, guest, &birth, &channel)).map_err(Error::Start)?;
+    let by_writing = || cgroups.full_joiner();
+    let birth = Birth::of_guest(joins, unified.as_ref().map(AsFd::as_fd), &beside_init, &by_writing);
+    let born = || spawn(plan, guest, &birth)?.await_birth(plan, &birth, &channel);
+    let mut guest = affinity::initially(affinity::of(plan), born).map_err(Error::Start)?;
     crate::step("exec:5", "serve");
+    resctrl::join(&container.state.exec.resctrl, guest.pid()).map_err(Error::Start)?;
     await_ready(plan, &mut guest, &channel, (init, container)).map_err(Error::Start)?;
     let master = terminal.master()?;
-    if let Some(socket) = &pidfd_socket {
-        let pidfd = guest.pidfd().explain(|| "process")?;
-        console::send(socket, b"setns", pidfd.as_fd()).explain(|| "--pidfd-socket: cannot send")?;
-    }
+    pidfd_socket.send("setns", &guest)?;
     // Only now: a process in a paused container waits, and until then a signal ends us, and with us the process. From
     // here on every signal is for the program.
     let signals = (!options.detach).then(foreground::block_signals).transpose()?;

@@ -1,0 +1,273 @@
+//! Steps 3 to 7: the objects that a container consists of, each owned by a guard until all are there.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+
+use nix::sched::CloneFlags;
+use nucleus_core::{ContainerState, Durability, Phase, Process, ProcessIdentity, Reservation};
+
+use super::record::record_of;
+use super::{Compiled, Made, Options, Until};
+use crate::channel::{self, HostEnd, ToHost};
+use crate::hooks;
+use crate::init::failure::{Explain, Failure};
+use crate::init::{Inputs, Last};
+use crate::lifecycle::host::{self, Host, cgroup_view};
+use crate::lifecycle::notify::{self, Notify};
+use crate::lifecycle::pidfd_socket::PidfdSocket;
+use crate::lifecycle::resctrl::Resctrl;
+use crate::lifecycle::spawn::{Birth, Init, spawn};
+use crate::lifecycle::terminal::Terminal;
+use crate::lifecycle::{
+    Error, Result, SECCOMP_FILE, Warn, delete, grant, hook_state, id_mapped, id_maps, keyring_of, listener,
+    net_devices, pid_file,
+};
+use crate::network::devices::Moved;
+use crate::plan::{Hook, Plan};
+
+/// A container that is being made. Dropped, it is removed again: see [`Reservation`].
+pub struct Making {
+    pub reservation: Reservation,
+    pub state: ContainerState,
+    pub hooks_ran: bool,
+    pub net_devices: Option<Moved>,
+    pub resctrl: Option<Resctrl>,
+    pub notify: Option<Notify>,
+}
+
+impl Making {
+    /// Steps 3 to 6, up to an init that waits.
+    pub fn go(
+        &mut self,
+        options: &Options,
+        compiled: Compiled,
+        until: Until,
+        (terminal, pidfd_socket): (&mut Terminal, &PidfdSocket),
+        join: Vec<(u64, OwnedFd, String)>,
+    ) -> Result<(Init, HostEnd, Option<OwnedFd>, Vec<Hook>)> {
+        let Compiled {
+            plan,
+            host,
+            cgroup,
+            notify,
+            ..
+        } = compiled;
+        self.state.cgroup = record_of(&cgroup.record());
+        self.resctrl = Resctrl::prepare(plan.intel_rdt.as_ref(), self.state.id.as_str())?;
+        self.state.resctrl = self.resctrl.as_ref().map(Resctrl::planned).unwrap_or_default();
+        self.reservation.save(&self.state, Durability::Passing)?;
+        let exec_fifo = match until {
+            Until::Start => {
+                self.reservation.make_fifo()?;
+                Some(self.reservation.open_fifo_for_init()?)
+            }
+            Until::Now => None,
+        };
+        if let Some(filter) = &plan.seccomp {
+            self.reservation.write_blob(SECCOMP_FILE, &filter.program)?;
+        }
+        let notify = notify.then(|| notify::prepare(&self.reservation)).transpose()?;
+        if let (Some(socket), Until::Now) = (&options.notify_socket, until) {
+            self.notify = Notify::listen(socket, &self.reservation)?;
+        }
+        crate::step("4", "cgroup");
+        let mut cgroup = cgroup.create()?;
+        let record = cgroup.record();
+        // A rootless container may have to do without some of the groups that were planned.
+        self.state.cgroup = record_of(&record);
+        let (channel, init_end) = channel::pair().explain(|| "cannot make a socket pair")?;
+        let network = net_devices::joined_network(&plan, &join)?;
+        let joiner = cgroup.joiner()?;
+        // On v1 device rules go in one by one, first of all the one that denies everything: init must not make its
+        // devices meanwhile. On v2 a program is attached whole, beside init's work.
+        let limits_first = !joiner.is_empty();
+        if limits_first {
+            cgroup.apply_limits()?;
+        }
+        let own_cgroup_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP.bits() as u64);
+        let inputs = Inputs {
+            last: Last {
+                channel: init_end,
+                exec_fifo,
+                started: Cell::new(false),
+                preserve_fds: options.preserve_fds.clone(),
+                log_fd: options.log_fd,
+                in_user_namespace: host.in_user_namespace,
+                hook_state: hook_state(&self.state),
+            },
+            joiner: (!joiner.is_empty()).then_some(joiner),
+            join,
+            id_mapped: trees(&plan, notify)?,
+            cgroups: cgroup_view(&host.cgroups, &record, own_cgroup_namespace),
+            procfs: host::open_procfs()?,
+            console_socket: terminal.socket.take(),
+            keyring: (!options.no_new_keyring).then(|| keyring_of(&options.id)).transpose()?,
+            no_pivot: options.no_pivot,
+            adopted: cgroup.adopts(),
+        };
+        crate::step("5", "clone3");
+        let by_writing = || cgroup.full_joiner();
+        let birth = Birth::of_init(&plan.namespaces, cgroup.unified_dir(), &by_writing);
+        let cloned = spawn(&plan, inputs, &birth).map_err(Error::Start)?;
+        crate::step("6", "serve");
+        if !limits_first && !cgroup.adopts() {
+            cgroup.apply_limits()?;
+        }
+        let mut init = cloned.await_birth(&plan, &birth, &channel).map_err(Error::Start)?;
+        if cgroup.adopts() {
+            cgroup.adopt(init.pid())?;
+            cgroup.apply_limits()?;
+            channel.go().explain(|| "init is gone").map_err(Error::Start)?;
+        }
+        if let Some(resctrl) = &mut self.resctrl {
+            resctrl.apply(init.pid()).map_err(Error::Start)?;
+            self.state.resctrl = resctrl.made().to_vec();
+            self.state.exec.resctrl = resctrl.groups();
+        }
+        delegate(&cgroup, &plan, &host)?;
+        self.net_devices = net_devices::move_in(&plan, network, &init).map_err(Error::Start)?;
+        self.serve(&plan, &host, &mut init, &channel)?;
+        let terminal = terminal.master()?;
+        crate::step("7", "commit");
+        self.identify(&init)?;
+        self.state.phase = Phase::Created;
+        // A foreground `run` removes the container itself; all others leave it to somebody else.
+        let durability = if options.detach {
+            Durability::Lasting
+        } else {
+            Durability::Passing
+        };
+        self.reservation.save(&self.state, durability)?;
+        crate::step("8", "pid file");
+        if let Some(path) = &options.pid_file {
+            pid_file::write(path, init.pid().as_raw_nonzero().get())?;
+        }
+        pidfd_socket.send("standard", &init)?;
+        cgroup.commit();
+        Ok((init, channel, terminal, plan.hooks.poststart))
+    }
+
+    /// Step 6: does for init what it cannot do itself, until it is ready.
+    fn serve(&mut self, plan: &Plan, host: &Host, init: &mut Init, channel: &HostEnd) -> Result<()> {
+        let gone = |_| Error::Start(Failure::new("init is gone"));
+        if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
+            id_maps::write(plan, host, init.pid()).map_err(Error::Start)?;
+            channel.go().map_err(gone)?;
+        }
+        loop {
+            match channel.receive().explain(|| "cannot hear init")? {
+                Some(ToHost::Ready) => return grant(plan, init.pid()).map_err(Error::Start),
+                Some(ToHost::Listener(number)) => {
+                    self.hand_over_listener(plan, init, number).map_err(Error::Start)?;
+                    channel.go().map_err(gone)?;
+                }
+                Some(ToHost::TimeNamespaceMade) => {
+                    write_time_offsets(plan, init).map_err(Error::Start)?;
+                    channel.go().map_err(gone)?;
+                }
+                Some(ToHost::HooksDue) => {
+                    // Hooks may ask for the state, and leave processes behind that a cleaner must know to be ours.
+                    self.identify(init)?;
+                    self.reservation.save(&self.state, Durability::Passing)?;
+                    self.run_create_hooks(plan, init).map_err(Error::Start)?;
+                    channel.go().map_err(gone)?;
+                }
+                Some(ToHost::Failed(text)) => return Err(Error::Start(Failure::new(text))),
+                Some(ToHost::InitPid(_) | ToHost::Born) => {
+                    return Err(Error::Start(Failure::new("init: unexpected message")));
+                }
+                None => {
+                    let end = init.epitaph();
+                    return Err(Error::Start(Failure::new(format!(
+                        "init ended while the container was set up ({end}); a seccomp profile must allow read and write"
+                    ))));
+                }
+            }
+        }
+    }
+
+    fn identify(&mut self, init: &Init) -> Result<()> {
+        self.state.init = Some(ProcessIdentity::of(init.pid(), init.pidfd().explain(|| "init")?)?);
+        Ok(())
+    }
+
+    fn hand_over_listener(&self, plan: &Plan, init: &Init, number: i32) -> std::result::Result<(), Failure> {
+        let to = plan.seccomp.as_ref().and_then(|seccomp| seccomp.listener.as_ref());
+        let to = to.ok_or_else(|| Failure::new("init: unexpected message"))?;
+        let pidfd = init.pidfd().explain(|| "init")?;
+        let seen = listener::Seen {
+            state: &hook_state(&self.state),
+            status: "creating",
+            init: init.pid(),
+        };
+        listener::hand_over(to, init.pid(), pidfd, number, seen)
+    }
+
+    fn run_create_hooks(&mut self, plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {
+        self.hooks_ran = true;
+        let state = hook_state(&self.state).json("creating", init.pid());
+        hooks::run_all("prestart", &plan.hooks.prestart, &state)?;
+        hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state)
+    }
+
+    /// What hooks set up, hooks must take down, also when the container never came to be.
+    pub fn run_poststop(&self, warn: Warn<'_>) {
+        if self.hooks_ran {
+            delete::run_poststop(&self.state, warn);
+        }
+    }
+
+    /// Step 7: from here on the directory answers for the container, and init may go on.
+    pub fn commit(self, init: Init, channel: HostEnd, terminal: Option<OwnedFd>, poststart: Vec<Hook>) -> Result<Made> {
+        if let Some(moved) = self.net_devices {
+            moved.keep();
+        }
+        if let Some(resctrl) = self.resctrl {
+            resctrl.keep();
+        }
+        let dir = self.reservation.commit();
+        crate::step("9", "let init go on");
+        let pid = init.pid();
+        // When init died since, the status says so; there is nobody left to tell.
+        let _ = channel.go();
+        let pidfd = init.release().ok_or(rustix::io::Errno::SRCH).explain(|| "init")?;
+        Ok(Made {
+            dir,
+            state: self.state,
+            init: Process::new(pid, pidfd),
+            terminal,
+            poststart,
+            notify: self.notify,
+            channel,
+        })
+    }
+}
+
+/// The mounts that init is given as descriptors, each with its index; that for the service manager is the last one.
+fn trees(plan: &Plan, notify: Option<OwnedFd>) -> Result<Vec<(usize, OwnedFd)>> {
+    let mut trees = id_mapped::trees(plan)?;
+    trees.extend(notify.map(|tree| (plan.mounts.len() - 1, tree)));
+    Ok(trees)
+}
+
+fn write_time_offsets(plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {
+    let path = format!("/proc/{}/timens_offsets", init.pid().as_raw_nonzero());
+    let offsets = plan.time_offsets.as_deref().unwrap_or_default();
+    std::fs::write(&path, offsets).explain(|| format!("linux.timeOffsets: cannot write {path}"))
+}
+
+/// Gives the container's control group to its user; never on v1, where delegation is not safe (config-linux.md).
+fn delegate(cgroup: &nucleus_cgroup::Cgroup, plan: &Plan, host: &Host) -> Result<()> {
+    let Some(owner) = plan
+        .cgroup_owner
+        .filter(|_| host.cgroups.mode == nucleus_cgroup::Mode::Unified)
+    else {
+        return Ok(());
+    };
+    match cgroup.delegate(owner) {
+        // Who is not the host's root owns the group already, and may give it to nobody else.
+        Err(error) if host.rootless => tracing::debug!("{error}"),
+        other => other?,
+    }
+    Ok(())
+}
