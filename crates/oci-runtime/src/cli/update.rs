@@ -19,7 +19,7 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// JSON file of the linux.resources to change, `-` for standard input; of the other flags only Intel RDT's count
+    /// File of linux.resources as JSON, `-` for standard input; beside it only the flags of Intel RDT count
     #[arg(long, short, value_name = "FILE")]
     resources: Option<PathBuf>,
     /// Weight of block I/O, 10 to 1000
