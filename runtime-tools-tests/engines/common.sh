@@ -258,6 +258,7 @@ common_process() {
         sh -c 'touch /x 2>/dev/null || { touch /w/y && echo refused; }'
     matches 'init process (--init)' '^ *1 root +.*(catatonit|podman-init|docker-init)' "$E" run --rm --init "$I" ps
     prints 'devices' 'character special file 1:3 666' "$E" run --rm "$I" stat -c '%F %t:%T %a' /dev/null
+    prints 'a mount on the place of a default device' 1:9 "$E" run --rm -v /dev/urandom:/dev/random "$I" stat -c %t:%T /dev/random
     prints 'network: none' 'lo' "$E" run --rm --network none "$I" ls /sys/class/net
     prints 'network: host' "$(readlink /proc/self/ns/net)" "$E" run --rm --network host "$I" readlink /proc/self/ns/net
 }

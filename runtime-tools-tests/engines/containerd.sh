@@ -187,6 +187,12 @@ step_config_json() {
     want "$("${run[@]}" --rm --config own.json own)" '1000 1000 1000 900 inner 0077'
 }
 
+step_rootfs() {
+    "$here/../bundle.sh" --rootfs image
+    echo here >image/mark
+    want "$(ctr run --runc-binary "$NUCLEUS" --rm --rootfs "$PWD/image" dir cat /mark)" here
+}
+
 step_terminal() {
     like "$(script -qec "ctr run --runc-binary $NUCLEUS --snapshotter native --rm -t $I tty sh -c 'test -t 0 && tty'" \
         /dev/null)" '/dev/pts/0'
@@ -434,6 +440,9 @@ prints 'masked and read-only paths' '0 refused' "${run[@]}" --rm "$I" e11 sh -c 
 prints 'device is added' 'a:e5' "${run[@]}" --rm --device /dev/fuse "$I" e12 stat -c '%t:%T' /dev/fuse
 prints 'rlimits' 1024 "${run[@]}" --rm "$I" e13 sh -c 'ulimit -Hn'
 prints 'no pivot_root' pivoted "${run[@]}" --rm --no-pivot "$I" e14 echo pivoted
+prints 'user namespace' '0 100000 5000 0 200000 5000 0 0:0' "${run[@]}" --rm --uidmap 0:100000:5000 --gidmap 0:200000:5000 "$I" e16 \
+    sh -c 'echo $(cat /proc/self/uid_map /proc/self/gid_map) $(id -u) $(stat -c %u:%g /bin)'
+holds 'a root filesystem by path' step_rootfs
 holds 'a terminal' step_terminal
 holds 'exec: output, user, exit codes' step_exec
 holds 'exec -t: a terminal' step_exec_terminal

@@ -8,10 +8,11 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::LinuxIntelRdt;
 use rustix::process::Pid;
 
 use crate::init::failure::{Explain, Failure};
-use crate::plan::{IntelRdt, check_class};
+use crate::plan::{IntelRdt, check_class, intel_rdt};
 
 /// Where resctrl is mounted by convention.
 const USUAL: &str = "/sys/fs/resctrl";
@@ -81,8 +82,7 @@ impl Resctrl {
                 .explain(|| format!("linux.intelRdt: cannot read {}", schemata.display()))?;
             self.compare(&there)?;
         }
-        let lines = self.schemas.iter().chain(&self.schemata);
-        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        let text = lines_of(self.schemas.iter().chain(&self.schemata));
         if !text.is_empty() {
             write(&schemata, &text)?;
         }
@@ -145,6 +145,64 @@ impl Drop for Resctrl {
         // Nobody is left to be told; `delete` finds them in the record.
         let _ = remove(&self.made);
     }
+}
+
+/// Other schemata for the class that a container has to itself, in place: `update`.
+#[derive(Debug)]
+pub struct Rewritten {
+    schemata: PathBuf,
+    before: String,
+}
+
+impl Rewritten {
+    /// Writes the schemas that are given; `None` when there are none. `made` is what the container's record has.
+    ///
+    /// # Errors
+    /// runc's words for a host that lacks the feature; a container without a class of its own; what resctrl refuses.
+    pub fn write(rdt: &LinuxIntelRdt, made: &[PathBuf]) -> Result<Option<Self>, Failure> {
+        let given = |schema: &Option<String>| schema.as_ref().is_some_and(|text| !text.is_empty());
+        if !given(rdt.l3_cache_schema()) && !given(rdt.mem_bw_schema()) {
+            return Ok(None);
+        }
+        let root = root();
+        let has = |feature: &str| {
+            root.as_ref()
+                .is_some_and(|root| root.join("info").join(feature).is_dir())
+        };
+        if given(rdt.l3_cache_schema()) && !has("L3") && !has("L3DATA") {
+            return Err(Failure::new("Intel RDT/CAT: l3 cache schema is not enabled"));
+        }
+        if given(rdt.mem_bw_schema()) && !has("MB") {
+            return Err(Failure::new("Intel RDT/MBA: memory bandwidth schema is not enabled"));
+        }
+        Self::in_class(rdt, made).map(Some)
+    }
+
+    fn in_class(rdt: &LinuxIntelRdt, made: &[PathBuf]) -> Result<Self, Failure> {
+        let is_class = |dir: &&PathBuf| !dir.parent().is_some_and(|parent| parent.ends_with("mon_groups"));
+        let class = made.iter().find(is_class).ok_or_else(|| {
+            Failure::new("Intel RDT: the container has no class of its own (linux.intelRdt in config.json makes one)")
+        })?;
+        let plan = intel_rdt::compile(rdt).map_err(|error| Failure::new(error.to_string()))?;
+        let schemata = class.join("schemata");
+        let before =
+            fs::read_to_string(&schemata).explain(|| format!("linux.intelRdt: cannot read {}", schemata.display()))?;
+        // One write, of which the kernel takes all lines or none.
+        write(&schemata, &lines_of(&plan.schemas))?;
+        Ok(Self { schemata, before })
+    }
+
+    /// Undoes it.
+    ///
+    /// # Errors
+    /// Named by the file.
+    pub fn put_back(&self) -> Result<(), Failure> {
+        write(&self.schemata, &self.before)
+    }
+}
+
+fn lines_of<'a>(lines: impl IntoIterator<Item = &'a String>) -> String {
+    lines.into_iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// Puts a process, with all that it will start, into these groups.

@@ -141,3 +141,42 @@ fn a_failure_takes_back_what_was_made() {
     let error = Resctrl::below(tree.path(), &rdt(None, &[], false), "info").unwrap_err();
     assert!(error.to_string().contains("reserved"), "{error}");
 }
+
+fn schemas(cache: &str, bandwidth: &str) -> LinuxIntelRdt {
+    let mut rdt = LinuxIntelRdt::default();
+    rdt.set_l3_cache_schema(Some(cache.to_owned()));
+    rdt.set_mem_bw_schema(Some(bandwidth.to_owned()));
+    rdt
+}
+
+#[test]
+fn an_update_rewrites_the_class_of_the_container() {
+    let tree = tree();
+    let class = tree.path().join("c1");
+    let monitoring = class.join("mon_groups").join("c1");
+    fs::create_dir_all(&monitoring).unwrap();
+    let file = class.join("schemata");
+    fs::write(&file, "L3:0=f\nMB:0=50\n").unwrap();
+    let made = [monitoring.clone(), class];
+    let rewritten = Rewritten::in_class(&schemas("L3:0=3\nMB:0=99", "MB:0=20"), &made).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "L3:0=3\nMB:0=20\n");
+    rewritten.put_back().unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "L3:0=f\nMB:0=50\n");
+}
+
+#[test]
+fn a_class_of_others_is_not_rewritten() {
+    let tree = tree();
+    for made in [&[][..], &[tree.path().join("gold/mon_groups/c1")]] {
+        let error = Rewritten::in_class(&schemas("L3:0=3", ""), made).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Intel RDT: the container has no class of its own (linux.intelRdt in config.json makes one)"
+        );
+    }
+}
+
+#[test]
+fn an_update_without_schemas_asks_nobody() {
+    assert!(Rewritten::write(&schemas("", ""), &[]).unwrap().is_none());
+}

@@ -85,6 +85,9 @@ impl<'a> Birth<'a> {
     }
 }
 
+/// What else ends a process that says nothing.
+const PROFILE: &str = "a seccomp profile must allow read and write";
+
 /// A process of the container while it is ours: killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Init {
@@ -111,7 +114,7 @@ impl Init {
         self.pidfd.take()
     }
 
-    /// What became of it, for an error: reaps it if it has ended.
+    /// What became of it and what may have caused it, for an error: reaps it if it has ended.
     pub fn epitaph(&mut self) -> String {
         if let Some(pidfd) = &self.pidfd {
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
@@ -119,8 +122,11 @@ impl Init {
         self.pidfd = None;
         match rustix::process::waitpid(Some(self.pid), WaitOptions::empty()) {
             Ok(Some((_, status))) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => format!("exit status {code}"),
-                (_, Some(signal)) => format!("killed by signal {signal}"),
+                (_, Some(signal)) if signal == Signal::KILL.as_raw() => {
+                    format!("killed by signal {signal}; a memory limit must leave room for its own set-up")
+                }
+                (_, Some(signal)) => format!("killed by signal {signal}; {PROFILE}"),
+                (Some(code), _) => format!("exit status {code}; {PROFILE}"),
                 _ => "unknown status".to_string(),
             },
             _ => "unknown status".to_string(),

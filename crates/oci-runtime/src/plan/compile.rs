@@ -100,7 +100,7 @@ impl Plan {
         // As runc: a bound /dev is somebody else's, and is left alone.
         let is_bound_dev = |m: &Mount| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. });
         let dev_is_bound = mounts.iter().any(is_bound_dev);
-        let devices = devices::compile(list(linux, Linux::devices))?;
+        let devices = devices::compile(list(linux, Linux::devices), &mounts)?;
         let hostname = namespaces::uts_name(spec.hostname().as_ref(), "hostname", &namespaces)?;
         let sysctl = linux.and_then(|l| l.sysctl().as_ref());
         let time_offsets = linux.and_then(|l| l.time_offsets().as_ref());

@@ -1,6 +1,6 @@
 //! Device nodes: the six that every container has, and `linux.devices`.
 //!
-//! A listed device replaces a default one of the same path. Owners are in the container's terms. `/dev/ptmx` is never
+//! A listed device replaces a default one of the same path, and so does a mount. Owners are in the container's terms. `/dev/ptmx` is never
 //! a node: it leads to the container's own devpts instance, which init arranges.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::SFlag;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use super::{Device, PlanError, paths};
+use super::{Device, Mount, PlanError, paths};
 
 /// Path and numbers of the default devices, all of them character devices with mode 0666.
 const DEFAULTS: [(&str, (u32, u32)); 6] = [
@@ -24,7 +24,7 @@ const DEFAULTS: [(&str, (u32, u32)); 6] = [
 const LARGEST: (i64, i64) = ((1 << 12) - 1, (1 << 20) - 1);
 
 /// Compiles the default devices and the listed ones.
-pub(crate) fn compile(listed: &[LinuxDevice]) -> Result<Vec<Device>, PlanError> {
+pub(crate) fn compile(listed: &[LinuxDevice], mounts: &[Mount]) -> Result<Vec<Device>, PlanError> {
     let mut devices = Vec::with_capacity(DEFAULTS.len() + listed.len());
     for (i, device) in listed.iter().enumerate() {
         let device = one(device, i)?;
@@ -39,9 +39,8 @@ pub(crate) fn compile(listed: &[LinuxDevice]) -> Result<Vec<Device>, PlanError> 
         }
         devices.push(device);
     }
-    let defaults = DEFAULTS
-        .iter()
-        .filter(|(path, _)| !devices.iter().any(|d| d.path == Path::new(path)));
+    let is_taken = |path: &Path| devices.iter().any(|d| d.path == path) || mounts.iter().any(|m| m.destination == path);
+    let defaults = DEFAULTS.iter().filter(|(path, _)| !is_taken(Path::new(path)));
     let defaults: Vec<Device> = defaults
         .map(|&(path, rdev)| Device {
             path: PathBuf::from(path),

@@ -12,7 +12,7 @@ pub(crate) mod exec;
 mod foreign;
 mod hooks;
 mod id_maps;
-mod intel_rdt;
+pub(crate) mod intel_rdt;
 mod lists;
 mod memory_policy;
 mod mount_options;
@@ -48,8 +48,8 @@ pub(crate) struct Plan {
     pub time_offsets: Option<String>,
     /// `mounts`, in the order of config.json.
     pub mounts: Vec<Mount>,
-    /// The default devices and `linux.devices`; a listed device replaces a default one of the same path. Empty when
-    /// `dev_is_bound`.
+    /// The default devices and `linux.devices`; a listed device or a mount replaces a default one of the same path.
+    /// Empty when `dev_is_bound`.
     pub devices: Vec<Device>,
     /// `/dev` is a bind mount: it is used as it is, without device nodes, symlinks and `ptmx` of ours.
     pub dev_is_bound: bool,

@@ -125,7 +125,9 @@ fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
     let target = if is_dir(tree)? {
         root.make_dir(&mount.destination)?
     } else {
-        root.make_file(&mount.destination)?
+        // mount(2) calls both mix-ups ENOTDIR, and engines have a hint for its text; to EISDIR they give other exit codes.
+        root.make_file(&mount.destination)
+            .map_err(|error| if error == Errno::ISDIR { Errno::NOTDIR } else { error })?
     };
     refuse_hidden_proc(&target, &mount.destination)?;
     attach(tree, target)?;

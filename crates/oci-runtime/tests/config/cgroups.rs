@@ -47,6 +47,19 @@ fn limited(test: &Test, name: &str, resources: Value, v1: &[(&str, &str)], v2: &
     test.nothing_left();
 }
 
+/// The kernel's memory killer takes init before it can say anything.
+#[test]
+fn a_memory_limit_below_the_need_of_the_set_up() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("true");
+    c.edit(|config| config["linux"]["resources"]["memory"] = json!({ "limit": 4096 }));
+    c.run().fails_with_any(&[
+        "killed by signal 9; a memory limit must leave room",
+        "needs the memory controller",
+    ]);
+    test.nothing_left();
+}
+
 #[test]
 fn memory() {
     let Some(test) = Test::new() else { return };

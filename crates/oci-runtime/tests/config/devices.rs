@@ -92,6 +92,26 @@ fn a_device_may_replace_a_default_one() {
     c.run().ok().prints("666 1:3 7\nwrote");
 }
 
+/// As in `docker run -v /dev/urandom:/dev/random`.
+#[test]
+fn a_mount_takes_the_place_of_a_default_device() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("stat -c %t:%T /dev/random; echo x >/dev/full && echo wrote; cat /dev/tty");
+    let file = test.dir().join("file");
+    fs::write(&file, "a file\n").expect("file");
+    c.edit(|config| {
+        for (source, target) in [
+            (json!("/dev/urandom"), "/dev/random"),
+            (json!("/dev/null"), "/dev/full"),
+            (json!(file), "/dev/tty"),
+        ] {
+            let mount = json!({ "destination": target, "type": "bind", "source": source, "options": ["bind"] });
+            push(config, "/mounts", mount);
+        }
+    });
+    c.run().ok().prints("1:9\nwrote\na file");
+}
+
 #[test]
 fn devices_are_made_where_dev_is_part_of_the_image() {
     let Some(test) = Test::new() else { return };

@@ -402,3 +402,23 @@ fn options_of_the_filesystem_itself() {
     }
     test.nothing_left();
 }
+
+#[test]
+fn how_access_times_are_kept() {
+    let Some(test) = Test::new() else { return };
+    // What is neither noatime nor relatime is strictatime; relatime is the kernel's own choice.
+    for (options, shown) in [
+        (&["noatime"][..], "noatime"),
+        (&["noatime", "atime"], "relatime"),
+        (&["relatime"], "relatime"),
+        (&["norelatime"], "relatime"),
+        (&["strictatime"], ""),
+        (&["strictatime", "nostrictatime"], "relatime"),
+    ] {
+        let c = test.container_with(&[], |config| add_mount(config, "/t", "tmpfs", "tmpfs", options));
+        let mount = mounted(&c, "/t");
+        let found: Vec<&str> = ["noatime", "relatime"].into_iter().filter(|o| mount.has(o)).collect();
+        assert_eq!(found.join(" "), shown, "{options:?}: {:?}", mount.options);
+    }
+    test.nothing_left();
+}

@@ -179,7 +179,7 @@ impl Making {
                 None => {
                     let end = init.epitaph();
                     return Err(Error::Start(Failure::new(format!(
-                        "init ended while the container was set up ({end}); a seccomp profile must allow read and write"
+                        "init ended while the container was set up: {end}"
                     ))));
                 }
             }

@@ -234,7 +234,7 @@ fn await_ready(
             Some(_) => return Err(Failure::new("the process: unexpected message")),
             None => {
                 return Err(Failure::new(format!(
-                    "the process ended while it was set up ({}); a seccomp profile must allow read and write",
+                    "the process ended while it was set up: {}",
                     guest.epitaph()
                 )));
             }

@@ -72,6 +72,14 @@ fn a_listed_device_replaces_a_default_one() {
 }
 
 #[test]
+fn a_mount_replaces_a_default_one() {
+    let mount = json!({"destination": "/dev/./random", "type": "bind", "source": "/dev/urandom", "options": ["bind"]});
+    let plan = plan(json!({"mounts": [mount]}));
+    assert!(plan.devices.iter().all(|d| d.path.to_str() != Some("/dev/random")));
+    assert_eq!(plan.devices.len(), 5);
+}
+
+#[test]
 fn ptmx_and_repetitions_are_left_out() {
     let fuse = json!({"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229});
     let ptmx = json!({"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2});
