@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2317,SC2154 # sourced by `tests`; `check` calls functions by name
+# shellcheck shell=bash disable=SC2317,SC2154,SC2015,SC2016 # sourced by `tests`; `check` calls functions by name
 # The systemd driver, against the systemd that runs the guest: what the kernel's files say, what systemd's properties say,
 # and that neither keeps anything.
 guest systemd || return 0
