@@ -251,8 +251,9 @@ outside() {
 user_ctl() { systemctl --user --machine=tester@.host "$@"; }
 user_property() { is "$2" "$3" user_ctl show --property "$2" --value "$1"; }
 
-# user_bundle JQ-FILTER
+# user_bundle JQ-FILTER. The first one may come before the user's systemd is up.
 user_bundle() {
+    for _ in {1..100}; do [ -S /run/user/1000/bus ] && break; sleep 0.3; done
     rm -rf "$user_home" && bundle "$user_home" && rm "$user_home/config.json" || return 1
     chown -R tester "$user_home"
     outside /share/nucleus spec --rootless || return 1
