@@ -12,7 +12,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test conformance test-engines stress lint manual install clean
+.PHONY: help build run test fuzz conformance test-engines stress lint manual install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -27,8 +27,12 @@ run: build ## makes a busybox bundle under .cache/ and runs a container in it
 	@$(RUNTIME) run --bundle .cache/bundle hello-$$$$
 
 test: build ## everything that CI runs; ends with the counts
-	@$(TESTS)/deps.sh lint engines conformance
+	@$(TESTS)/deps.sh lint fuzz engines conformance
 	@$(use_host); RUNTIME=$(RUNTIME) $(TESTS)/all.sh
+
+fuzz: ## damaged config.json and other inputs, SECONDS=60 for each target
+	@$(TESTS)/deps.sh build fuzz
+	@$(TESTS)/fuzz.sh $(or $(SECONDS),60)
 
 conformance: build ## the validation programs of the OCI's runtime-tools (RUNTIME=... for another runtime)
 	@$(TESTS)/deps.sh conformance

@@ -44,7 +44,9 @@ shell_scripts() { find .ci "$T" -type f \( -name '*.sh' -o -path .ci/run \); }
 # shellcheck disable=SC2046 # none of our paths has a space
 check_shell() { shellcheck -x -P SCRIPTDIR $(shell_scripts) && for f in $(shell_scripts); do bash -n "$f" || return 1; done; }
 
-stage 'formatting' cargo fmt --all --check
+check_format() { cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check; }
+
+stage 'formatting' check_format
 stage 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
 stage 'licences, sources and advisories' "$T/licences.py"
 stage 'shell scripts' check_shell
@@ -54,6 +56,7 @@ if [ "${1:-}" != lint ]; then
 fi
 if [ "${1:-}" != lint ]; then
     cargo_tests
+    stage 'fuzzing (config.json, other inputs)' "$T/fuzz.sh" "${FUZZ_SECONDS:-30}"
     "$T/conformance/run.sh" # these count by themselves
     "$T/engines/run.sh"
     "$T/stress.sh"

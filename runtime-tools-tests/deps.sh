@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing: deps.sh build|lint|engines|conformance|vm [...]. Called by the
+# Installs the Debian packages that are missing: deps.sh build|lint|fuzz|engines|conformance|vm [...]. Called by the
 # Makefile, the last by vm/test.sh.
 # Rules: quiet and without effect when all is there; no daemon is started by an installation; where packages cannot be
 # installed (not Debian, not root), it names what is missing and fails.
@@ -27,6 +27,9 @@ for set; do
         if [ "$(command -v cargo || echo /usr/bin/cargo)" = /usr/bin/cargo ]; then
             wanted+=(rust-web-clippy rustfmt-web)
         fi
+        ;;
+    fuzz) # libFuzzer is C++
+        wanted+=(g++)
         ;;
     engines)
         wanted+=(podman buildah conmon netavark catatonit slirp4netns uidmap passwd containerd docker.io runc iptables iproute2

@@ -2,8 +2,8 @@
 """Checks every dependency against deny.toml without a network: licence, source, duplicates, banned versions.
 
 Called by all.sh (`make lint`, `make test`), from the top of the repository. Rule: what deny.toml does not allow is an
-error that names the crate; an exception that is no longer needed is an error too. It reads Cargo.lock's graph through
-`cargo metadata --locked`, so it also fails when Cargo.lock does not fit the manifests.
+error that names the crate; an exception that is no longer needed is an error too. It reads the graphs of both lock files
+(ours and fuzz/'s) through `cargo metadata --locked`, so it also fails when one does not fit its manifests.
 """
 import json
 import re
@@ -59,12 +59,13 @@ def banned(version, requirement):
 
 def check(packages, rules):
     allowed = set(rules["licenses"]["allow"])
+    exceptions = {e["crate"]: set(e["allow"]) for e in rules["licenses"]["exceptions"]}
     registries = {"registry+" + r for r in rules["sources"]["allow-registry"]}
     skip = {s["crate"]: False for s in rules["bans"]["skip"]}
     versions = {}
     for package in packages:
         name = f'{package["name"]} {package["version"]}'
-        if not licence_ok(package["license"] or "none", allowed):
+        if not licence_ok(package["license"] or "none", allowed | exceptions.get(package["name"], set())):
             yield f'{name}: licence {package["license"] or package["license_file"]}'
         if package["source"] is None:
             continue  # ours
@@ -96,14 +97,18 @@ def main():
     self_test()
     with open("deny.toml", "rb") as file:
         rules = tomllib.load(file)
-    subprocess.run(["cargo", "fetch", "--locked", "--quiet"], check=True)
-    metadata = subprocess.run(["cargo", "metadata", "--locked", "--offline", "--format-version=1"],
-                              check=True, capture_output=True, text=True)
-    packages = json.loads(metadata.stdout)["packages"]
-    problems = list(check(packages, rules))
+    count, problems = 0, []
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"]:
+        locked = ["--locked", "--manifest-path", manifest]
+        subprocess.run(["cargo", "fetch", "--quiet", *locked], check=True)
+        metadata = subprocess.run(["cargo", "metadata", "--offline", "--format-version=1", *locked],
+                                  check=True, capture_output=True, text=True)
+        packages = json.loads(metadata.stdout)["packages"]
+        count += len(packages)
+        problems += [f"{manifest}: {problem}" for problem in check(packages, rules)]
     for problem in problems:
         print(problem)
-    print(f"{len(packages)} packages, {len(problems)} problems")
+    print(f"{count} packages, {len(problems)} problems")
     return 1 if problems else 0
 
 

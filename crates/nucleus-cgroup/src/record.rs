@@ -87,6 +87,9 @@ impl Record {
     /// [`Error::Path`] for a path that is no cgroup.
     pub fn remove_unused(&self) -> Result<Vec<PathBuf>, Error> {
         let deadline = Instant::now() + MOMENT;
+        if self.unit.is_some() {
+            return self.remove_unused_unit(deadline);
+        }
         let mut left = Vec::new();
         for path in self.distinct() {
             while check(path)?.is_some() && rmdir(path).is_err() {
@@ -98,6 +101,30 @@ impl Record {
             }
         }
         Ok(left)
+    }
+
+    /// A scope without processes is no other container's. It is stopped and not only emptied: systemd, which waits for
+    /// the kernel to say that nobody is left, would never hear so of a directory that is gone.
+    fn remove_unused_unit(&self, deadline: Instant) -> Result<Vec<PathBuf>, Error> {
+        let used = |path: &&Path| {
+            let empty = || crate::pids::read(path, true).is_ok_and(|pids| pids.is_empty());
+            !matches!(check(path), Ok(None)) && !empty()
+        };
+        loop {
+            let left: Vec<_> = self
+                .distinct()
+                .into_iter()
+                .filter(used)
+                .map(Path::to_path_buf)
+                .collect();
+            if left.is_empty() {
+                return self.remove().map(|()| left);
+            }
+            if Instant::now() >= deadline {
+                return Ok(left);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Removes the directories and every cgroup below them that the container made, and systemd's unit. Those that are

@@ -110,6 +110,16 @@ pub struct ExecRecord {
     /// The I/O priority of a process that names none: class and level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_priority: Option<(u16, u16)>,
+    /// The scheduling of a process that names none: the words of `struct sched_attr` in their order (policy, flags, nice,
+    /// priority, runtime, deadline, period).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<(u32, u64, i32, u32, u64, u64, u64)>,
+    /// The limits of a process that names none: `RLIMIT_*` number, soft, hard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rlimits: Vec<(u32, u64, u64)>,
+    /// The groups of the resctrl filesystem that all processes are in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resctrl: Vec<PathBuf>,
     /// The AppArmor profile of a process that names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apparmor_profile: Option<String>,

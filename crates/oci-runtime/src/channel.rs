@@ -35,6 +35,41 @@ pub enum ToHost {
     Failed(String),
 }
 
+impl ToHost {
+    /// What a packet says; `None` for the empty one that stands for the end.
+    ///
+    /// # Errors
+    /// `EPROTO` for a packet that init never sends.
+    pub fn parse(packet: &[u8]) -> Result<Option<Self>, Errno> {
+        let number = |bytes: &[u8]| bytes.try_into().map(i32::from_ne_bytes).map_err(|_| Errno::PROTO);
+        Ok(Some(match packet {
+            [] => return Ok(None),
+            [b'p', pid @ ..] => Self::InitPid(number(pid)?),
+            [b'l', fd @ ..] => Self::Listener(number(fd)?),
+            [b'b'] => Self::Born,
+            [b't'] => Self::TimeNamespaceMade,
+            [b'h'] => Self::HooksDue,
+            [b'r'] => Self::Ready,
+            [b'f', text @ ..] => Self::Failed(String::from_utf8_lossy(text).into_owned()),
+            _ => return Err(Errno::PROTO),
+        }))
+    }
+
+    /// The packet that says it.
+    pub fn packet(&self) -> Vec<u8> {
+        let with = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
+        match self {
+            Self::InitPid(pid) => with(b'p', &pid.to_ne_bytes()),
+            Self::Listener(fd) => with(b'l', &fd.to_ne_bytes()),
+            Self::Born => with(b'b', &[]),
+            Self::TimeNamespaceMade => with(b't', &[]),
+            Self::HooksDue => with(b'h', &[]),
+            Self::Ready => with(b'r', &[]),
+            Self::Failed(text) => with(b'f', &text.as_bytes()[..text.len().min(MAX - 1)]),
+        }
+    }
+}
+
 /// Why there is no pid.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Told {
@@ -149,23 +184,7 @@ impl HostEnd {
                 other => break other?.0,
             }
         };
-        match &buffer[..length] {
-            [] => Ok(None),
-            [b'p', pid @ ..] => {
-                let pid = pid.try_into().map_err(|_| Errno::PROTO)?;
-                Ok(Some(ToHost::InitPid(i32::from_ne_bytes(pid))))
-            }
-            [b'l', fd @ ..] => {
-                let fd = fd.try_into().map_err(|_| Errno::PROTO)?;
-                Ok(Some(ToHost::Listener(i32::from_ne_bytes(fd))))
-            }
-            [b'b'] => Ok(Some(ToHost::Born)),
-            [b't'] => Ok(Some(ToHost::TimeNamespaceMade)),
-            [b'h'] => Ok(Some(ToHost::HooksDue)),
-            [b'r'] => Ok(Some(ToHost::Ready)),
-            [b'f', text @ ..] => Ok(Some(ToHost::Failed(String::from_utf8_lossy(text).into_owned()))),
-            _ => Err(Errno::PROTO),
-        }
+        ToHost::parse(&buffer[..length])
     }
 }
 
@@ -178,27 +197,8 @@ impl AsFd for InitEnd {
 impl InitEnd {
     /// Sends a message. Failures are not reported: the host side is gone, and [`InitEnd::await_go`] will notice.
     pub fn tell(&self, message: &ToHost) {
-        let mut packet = Vec::new();
-        match message {
-            ToHost::InitPid(pid) => {
-                packet.push(b'p');
-                packet.extend(pid.to_ne_bytes());
-            }
-            ToHost::Listener(fd) => {
-                packet.push(b'l');
-                packet.extend(fd.to_ne_bytes());
-            }
-            ToHost::Born => packet.push(b'b'),
-            ToHost::TimeNamespaceMade => packet.push(b't'),
-            ToHost::HooksDue => packet.push(b'h'),
-            ToHost::Ready => packet.push(b'r'),
-            ToHost::Failed(text) => {
-                packet.push(b'f');
-                packet.extend(text.as_bytes().iter().take(MAX - 1));
-            }
-        }
         // SIGPIPE is ignored in this process until the last moment before execve.
-        let _ = rustix::io::write(&self.0, &packet);
+        let _ = rustix::io::write(&self.0, &message.packet());
     }
 
     /// Blocks until the host side lets init go on; false when the host side is gone.

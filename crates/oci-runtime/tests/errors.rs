@@ -77,6 +77,17 @@ fn a_field_of_the_wrong_type_is_named() {
 }
 
 #[test]
+fn a_word_of_the_config_is_no_command_for_the_terminal() {
+    let Some(test) = Test::new() else { return };
+    let c = test.container_with(&["true"], |config| {
+        config["linux"]["namespaces"] = json!([{ "type": "c\u{1b}[2J\ngroup" }]);
+    });
+    let out = refused(&c, "linux.namespaces[0].type");
+    assert!(out.stderr.contains("c\\u{1b}[2J\\ngroup"), "{out}");
+    assert!(!out.stderr.trim_end().chars().any(char::is_control), "{out}");
+}
+
+#[test]
 fn a_config_that_is_no_file_does_not_hang() {
     let Some(test) = Test::new() else { return };
     let c = test.container(&["true"]);

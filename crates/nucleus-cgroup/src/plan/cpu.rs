@@ -117,6 +117,14 @@ fn bandwidth(out: &mut Compiler<'_>, cpu: &LinuxCpu) -> Result<(), PlanError> {
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let period = cpu.period().filter(|period| *period != 0);
     let burst = cpu.burst().filter(|burst| *burst != 0);
+    if let (Some(quota), Some(burst)) = (quota.filter(|quota| *quota > 0), burst)
+        && burst > quota.unsigned_abs()
+    {
+        return Err(PlanError::new(
+            BURST,
+            format!("{burst} must not be larger than the quota, {quota}"),
+        ));
+    }
     // The kernel wants burst <= quota, and quota / period below the parent's, at all times. A new cgroup has neither
     // quota nor burst, so that this order works; an update may need another one.
     let before = |other: bool| if other { WriteRule::AfterNext } else { WriteRule::Strict };

@@ -101,6 +101,10 @@ fn v1_only(out: &mut Compiler<'_>, field: &str, file: &'static str, value: impl 
 
 fn weight_device(out: &mut Compiler<'_>, index: usize, device: &LinuxWeightDevice) -> Result<(), PlanError> {
     let numbers = format!("{}:{}", device.major(), device.minor());
+    if device.weight().or(device.leaf_weight()).is_none() {
+        let field = format!("{SECTION}.weightDevice[{index}]");
+        return Err(PlanError::new(field, "needs weight or leafWeight"));
+    }
     if let Some(weight) = device.weight().filter(|weight| *weight != 0) {
         let field = format!("{SECTION}.weightDevice[{index}].weight");
         let target = target(out, &field)?;

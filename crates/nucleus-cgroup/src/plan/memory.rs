@@ -121,8 +121,13 @@ fn swap_v2(memory: Option<i64>, swap: Option<i64>) -> Result<Option<i64>, PlanEr
 }
 
 /// What is no limit: v1's alone, and merely said where it does not exist, as runc leaves it out silently.
-/// `useHierarchy` is not looked at: since Linux 5.11 there is nothing else.
 fn knobs(out: &mut Compiler<'_>, memory: &LinuxMemory) -> Result<(), PlanError> {
+    if memory.use_hierarchy() == Some(false) {
+        out.ignored(
+            "linux.resources.memory.useHierarchy",
+            "since Linux 5.11 memory is always counted along the hierarchy",
+        );
+    }
     if memory.kernel().unwrap_or(0) != 0 {
         out.ignored(
             "linux.resources.memory.kernel",

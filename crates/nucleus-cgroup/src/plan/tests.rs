@@ -181,6 +181,35 @@ fn a_rootless_run_that_asks_for_something_insists_on_it() {
     assert!(!placed.can_lack(0));
 }
 
+#[test]
+fn what_only_v1_has() {
+    let json = r#"{"cpu": {"realtimePeriod": 100, "realtimeRuntime": 50},
+        "blockIO": {"leafWeight": 20, "weightDevice": [{"major": 8, "minor": 0, "leafWeight": 30}]}}"#;
+    let expected = [
+        "cpu/box/cpu.rt_period_us=100",
+        "cpu/box/cpu.rt_runtime_us=50",
+        "blkio/box/blkio.leaf_weight=20",
+        "blkio/box/blkio.leaf_weight_device=8:0 30",
+    ];
+    assert_eq!(
+        writes(Mode::Legacy, json),
+        expected.map(|line| format!("/sys/fs/cgroup/{line}"))
+    );
+}
+
+#[test]
+fn memory_is_counted_along_the_hierarchy() {
+    for mode in [Mode::Legacy, Mode::Unified] {
+        for (json, count) in [
+            (r#"{"memory": {"useHierarchy": true}}"#, 0),
+            (r#"{"memory": {"useHierarchy": false}}"#, 1),
+        ] {
+            let plan = compile(mode, json).unwrap();
+            assert_eq!(plan.warnings().len(), count, "{json}: {:?}", plan.warnings());
+        }
+    }
+}
+
 const ALL_ELSE: &str = r#"{
     "memory": {"swappiness": 10, "disableOOMKiller": true, "kernel": 5, "kernelTCP": 5, "limit": 1, "checkBeforeUpdate": true},
     "cpu": {"quota": 5000, "burst": 1000, "idle": 1, "cpus": "0-1", "mems": "0"},
@@ -319,6 +348,16 @@ fn more_bad_values_are_named() {
             Mode::Unified,
             r#"{"rdma": {"x": {}}}"#,
             ".rdma.x: needs hcaHandles or hcaObjects",
+        ),
+        (
+            Mode::Hybrid,
+            r#"{"blockIO": {"weightDevice": [{"major": 8, "minor": 0}]}}"#,
+            ".blockIO.weightDevice[0]: needs weight or leafWeight",
+        ),
+        (
+            Mode::Unified,
+            r#"{"cpu": {"quota": 1000, "burst": 1001}}"#,
+            ".cpu.burst: 1001 must not be larger than the quota, 1000",
         ),
         (
             Mode::Legacy,

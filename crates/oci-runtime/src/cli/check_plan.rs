@@ -33,8 +33,9 @@ pub fn document(plan: &Plan, cgroups: &BTreeMap<String, PathBuf>) -> Value {
         "gidMappings": id_map(&plan.gid_map),
         "timeOffsets": plan.time_offsets.as_deref().map(|text| text.lines().collect::<Vec<_>>()),
         "cgroups": cgroups,
+        "cgroupOwner": plan.cgroup_owner,
         "intelRdt": plan.intel_rdt.as_ref().map(|rdt| json!({
-            "closID": rdt.clos_id, "schemata": rdt.lines, "enableMonitoring": rdt.monitoring,
+            "closID": rdt.clos_id, "schemata": rdt.schemas.iter().chain(&rdt.schemata).collect::<Vec<_>>(), "enableMonitoring": rdt.monitoring,
         })),
         "netDevices": plan.net_devices.iter().map(|d| json!({"host": d.host, "name": d.inside})).collect::<Vec<_>>(),
         "hostname": plan.hostname,

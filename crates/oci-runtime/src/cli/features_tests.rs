@@ -81,6 +81,31 @@ fn lists_are_sorted_and_without_repetition() {
 }
 
 #[test]
+fn what_is_listed_is_recognised() {
+    fn all<T: serde::de::DeserializeOwned>(list: &Value) {
+        for name in list.as_array().unwrap() {
+            assert!(serde_json::from_value::<T>(name.clone()).is_ok(), "{name}");
+        }
+    }
+    use oci_spec::runtime as oci;
+    let linux = &value()["linux"];
+    all::<oci::LinuxNamespaceType>(&linux["namespaces"]);
+    all::<oci::Capability>(&linux["capabilities"]);
+    all::<oci::MemoryPolicyModeType>(&linux["memoryPolicy"]["modes"]);
+    all::<oci::MemoryPolicyFlagType>(&linux["memoryPolicy"]["flags"]);
+    let seccomp = &linux["seccomp"];
+    all::<oci::LinuxSeccompAction>(&seccomp["actions"]);
+    all::<oci::LinuxSeccompOperator>(&seccomp["operators"]);
+    all::<oci::Arch>(&seccomp["archs"]);
+    all::<oci::LinuxSeccompFilterFlag>(&seccomp["knownFlags"]);
+    // An unknown kind would be passed over; of a known one a string is not a list of hooks.
+    for kind in HOOKS {
+        let hooks = serde_json::json!({ *kind: "x" });
+        assert!(serde_json::from_value::<oci::Hooks>(hooks).is_err(), "{kind}");
+    }
+}
+
+#[test]
 fn seccomp_is_probed() {
     let seccomp = &value()["linux"]["seccomp"];
     let has = |list: &str, name: &str| seccomp[list].as_array().unwrap().contains(&Value::from(name));

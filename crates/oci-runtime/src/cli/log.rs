@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use nucleus_core::reason;
 
+use super::table::printable;
 use super::trace;
 
 /// The form of the messages in the file.
@@ -116,7 +117,7 @@ impl Log {
         if self.sink.file.is_some() {
             self.sink.write(Level::Error, text);
         }
-        stderr(format!("error: {text}\n").as_bytes());
+        stderr(format!("error: {}\n", printable(text)).as_bytes());
     }
 
     /// Tells what a person should know of a verb that succeeded: on stderr if there is no file. An engine, which always
@@ -124,7 +125,7 @@ impl Log {
     /// the warning is only written with `--debug`.
     pub fn warn(&self, text: &str) {
         if self.sink.file.is_none() {
-            stderr(format!("warning: {text}\n").as_bytes());
+            stderr(format!("warning: {}\n", printable(text)).as_bytes());
         } else if self.debug {
             self.sink.write(Level::Warning, text);
         }

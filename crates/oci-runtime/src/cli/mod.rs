@@ -190,7 +190,7 @@ fn dispatch(flags: &GlobalFlags, help: bool, words: Vec<OsString>, log: &Log) ->
     if verb == "help" || verb == "h" {
         return match words.next() {
             None => show(whole()),
-            Some(topic) if topic == "help" => show(whole()),
+            Some(topic) if topic == "help" || topic == "h" => show(whole()),
             Some(topic) => match Verb::find(&topic.to_string_lossy()) {
                 Some(verb) => show(verb.described()),
                 None => Ok(no_such(&topic, log)),

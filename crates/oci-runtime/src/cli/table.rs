@@ -37,8 +37,9 @@ fn width(cell: &str) -> usize {
     cell.chars().count()
 }
 
-/// A bundle's path may hold a newline or an escape sequence: neither may reach the reader's terminal as such.
-fn printable(cell: &str) -> String {
+/// A bundle's path, or a word of config.json, may hold a newline or an escape sequence: neither may reach the reader's
+/// terminal as such.
+pub fn printable(cell: &str) -> String {
     cell.chars().fold(String::with_capacity(cell.len()), |mut text, c| {
         match c.is_control() {
             true => text.extend(c.escape_default()),

@@ -5,12 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use nucleus_core::ContainerId;
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxIntelRdt, LinuxMemory, LinuxPids, LinuxResources};
 
 use super::Outcome;
 use super::log::Log;
 use crate::init::failure::Explain;
-use crate::lifecycle::update;
+use crate::lifecycle::update::{self, Limits};
 
 /// Much more than any engine writes.
 const LARGEST: u64 = 1 << 20;
@@ -19,7 +19,7 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// JSON file of the linux.resources to change; `-` is standard input. Other flags are ignored
+    /// JSON file of the linux.resources to change; `-` is standard input. Only the flags of Intel RDT count beside it
     #[arg(long, short, value_name = "FILE")]
     resources: Option<PathBuf>,
     /// Weight of block I/O, 10 to 1000
@@ -70,10 +70,10 @@ pub struct Args {
     /// Number of tasks; -1 is no limit
     #[arg(long, value_name = "COUNT")]
     pids_limit: Option<i64>,
-    /// Schema of Intel RDT for the L3 cache
+    /// Schema of Intel RDT for the L3 cache, like L3:0=ff;1=f0, for the class that the container has to itself
     #[arg(long, value_name = "SCHEMA")]
     l3_cache_schema: Option<String>,
-    /// Schema of Intel RDT for memory bandwidth
+    /// Schema of Intel RDT for memory bandwidth, like MB:0=50;1=20
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
     /// Name of the container
@@ -83,17 +83,6 @@ pub struct Args {
 
 /// Changes limits.
 pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
-    for (schema, text) in [
-        (&args.l3_cache_schema, "Intel RDT/CAT: l3 cache schema is not enabled"),
-        (
-            &args.mem_bw_schema,
-            "Intel RDT/MBA: memory bandwidth schema is not enabled",
-        ),
-    ] {
-        if schema.as_ref().is_some_and(|schema| !schema.is_empty()) {
-            return Err(text.into());
-        }
-    }
     let store = super::open_store(root, false)?;
     let resources = match args.resources.as_deref().filter(|path| !path.as_os_str().is_empty()) {
         Some(path) => read(path)?,
@@ -107,7 +96,10 @@ pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
             log.warn(&format!("--{flag} is obsolete and ignored"));
         }
     }
-    update::update(&store, &args.id, resources, &|text| log.warn(text))?;
+    let mut rdt = LinuxIntelRdt::default();
+    rdt.set_l3_cache_schema(args.l3_cache_schema.clone())
+        .set_mem_bw_schema(args.mem_bw_schema.clone());
+    update::update(&store, &args.id, Limits { resources, rdt }, &|text| log.warn(text))?;
     Ok(0)
 }
 

@@ -146,6 +146,7 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
     let facts = plan::Host {
         euid: host.euid,
         last_cap: Host::last_capability()?,
+        capabilities: Host::capabilities()?,
     };
     let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts, &ProfileCache(store))?;
     if let Some(process) = plan.process.as_mut().filter(|_| options.listen_fds > 0) {

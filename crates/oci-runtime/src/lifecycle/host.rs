@@ -62,6 +62,12 @@ impl Host {
         Ok(plan?)
     }
 
+    /// The capabilities of this process, as a mask.
+    pub fn capabilities() -> Result<u64, Failure> {
+        let sets = rustix::thread::capabilities(None).explain(|| "cannot read the runtime's capabilities")?;
+        Ok(sets.permitted.bits())
+    }
+
     /// The highest capability number that the kernel knows (`/proc/sys/kernel/cap_last_cap`).
     ///
     /// # Errors

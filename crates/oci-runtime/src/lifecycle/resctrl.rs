@@ -8,10 +8,11 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::LinuxIntelRdt;
 use rustix::process::Pid;
 
 use crate::init::failure::{Explain, Failure};
-use crate::plan::{IntelRdt, check_class};
+use crate::plan::{IntelRdt, check_class, intel_rdt};
 
 /// Where resctrl is mounted by convention.
 const USUAL: &str = "/sys/fs/resctrl";
@@ -24,7 +25,8 @@ const MAGIC: u64 = 0x0765_5821;
 pub struct Resctrl {
     class: PathBuf,
     monitoring: Option<PathBuf>,
-    lines: Vec<String>,
+    schemas: Vec<String>,
+    schemata: Vec<String>,
     made: Vec<PathBuf>,
 }
 
@@ -48,7 +50,7 @@ impl Resctrl {
             Some("/") => root.to_owned(),
             name => root.join(name.unwrap_or(id)),
         };
-        if rdt.clos_id.is_some() && rdt.lines.is_empty() && !class.is_dir() {
+        if rdt.clos_id.is_some() && rdt.schemas.is_empty() && rdt.schemata.is_empty() && !class.is_dir() {
             return Err(Failure::new(format!(
                 "linux.intelRdt.closID: {} must exist when config.json says nothing about its schemata",
                 class.display()
@@ -56,7 +58,8 @@ impl Resctrl {
         }
         Ok(Self {
             monitoring: rdt.monitoring.then(|| class.join("mon_groups").join(id)),
-            lines: rdt.lines.clone(),
+            schemas: rdt.schemas.clone(),
+            schemata: rdt.schemata.clone(),
             class,
             made: Vec::new(),
         })
@@ -74,23 +77,24 @@ impl Resctrl {
     /// Named by the field of `linux.intelRdt`, with the file.
     pub fn apply(&mut self, pid: Pid) -> Result<(), Failure> {
         let schemata = self.class.join("schemata");
-        if self.make(&self.class.clone())? {
-            if !self.lines.is_empty() {
-                let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
-                write(&schemata, &text)?;
-            }
-        } else if !self.lines.is_empty() {
+        if !self.make(&self.class.clone())? && !self.schemas.is_empty() {
             let there = fs::read_to_string(&schemata)
                 .explain(|| format!("linux.intelRdt: cannot read {}", schemata.display()))?;
             self.compare(&there)?;
         }
-        let pid = pid.as_raw_nonzero().to_string();
-        write(&self.class.join("tasks"), &pid)?;
+        let text = lines_of(self.schemas.iter().chain(&self.schemata));
+        if !text.is_empty() {
+            write(&schemata, &text)?;
+        }
         if let Some(group) = self.monitoring.clone() {
             self.make(&group)?;
-            write(&group.join("tasks"), &pid)?;
         }
-        Ok(())
+        join(&self.groups(), pid)
+    }
+
+    /// The groups that the container's processes are in: its class, then its monitoring group.
+    pub fn groups(&self) -> Vec<PathBuf> {
+        [&self.class].into_iter().chain(&self.monitoring).cloned().collect()
     }
 
     /// The directories that were made, in the order of their removal.
@@ -117,10 +121,11 @@ impl Resctrl {
         }
     }
 
-    /// A class that was there is not changed, as others may live in it: it must be what config.json says.
+    /// Others may live in a class that was there: it must have what `l3CacheSchema` and `memBwSchema` say already. Only
+    /// `schemata` may change it, as config-linux.md wants.
     fn compare(&self, there: &str) -> Result<(), Failure> {
         let there = schema(there.lines());
-        for line in &self.lines {
+        for line in &self.schemas {
             for (place, value) in schema([line.as_str()].into_iter()) {
                 if there.get(&place) != Some(&value) {
                     let (resource, domain) = &place;
@@ -140,6 +145,73 @@ impl Drop for Resctrl {
         // Nobody is left to be told; `delete` finds them in the record.
         let _ = remove(&self.made);
     }
+}
+
+/// Other schemata for the class that a container has to itself, in place: `update`.
+#[derive(Debug)]
+pub struct Rewritten {
+    schemata: PathBuf,
+    before: String,
+}
+
+impl Rewritten {
+    /// Writes the schemas that are given; `None` when there are none. `made` is what the container's record has.
+    ///
+    /// # Errors
+    /// runc's words for a host that lacks the feature; a container without a class of its own; what resctrl refuses.
+    pub fn write(rdt: &LinuxIntelRdt, made: &[PathBuf]) -> Result<Option<Self>, Failure> {
+        let given = |schema: &Option<String>| schema.as_ref().is_some_and(|text| !text.is_empty());
+        if !given(rdt.l3_cache_schema()) && !given(rdt.mem_bw_schema()) {
+            return Ok(None);
+        }
+        let root = root();
+        let has = |feature: &str| {
+            root.as_ref()
+                .is_some_and(|root| root.join("info").join(feature).is_dir())
+        };
+        if given(rdt.l3_cache_schema()) && !has("L3") && !has("L3DATA") {
+            return Err(Failure::new("Intel RDT/CAT: l3 cache schema is not enabled"));
+        }
+        if given(rdt.mem_bw_schema()) && !has("MB") {
+            return Err(Failure::new("Intel RDT/MBA: memory bandwidth schema is not enabled"));
+        }
+        Self::in_class(rdt, made).map(Some)
+    }
+
+    fn in_class(rdt: &LinuxIntelRdt, made: &[PathBuf]) -> Result<Self, Failure> {
+        let is_class = |dir: &&PathBuf| !dir.parent().is_some_and(|parent| parent.ends_with("mon_groups"));
+        let class = made.iter().find(is_class).ok_or_else(|| {
+            Failure::new("Intel RDT: the container has no class of its own (linux.intelRdt in config.json makes one)")
+        })?;
+        let plan = intel_rdt::compile(rdt).map_err(|error| Failure::new(error.to_string()))?;
+        let schemata = class.join("schemata");
+        let before =
+            fs::read_to_string(&schemata).explain(|| format!("linux.intelRdt: cannot read {}", schemata.display()))?;
+        // One write, of which the kernel takes all lines or none.
+        write(&schemata, &lines_of(&plan.schemas))?;
+        Ok(Self { schemata, before })
+    }
+
+    /// Undoes it.
+    ///
+    /// # Errors
+    /// Named by the file.
+    pub fn put_back(&self) -> Result<(), Failure> {
+        write(&self.schemata, &self.before)
+    }
+}
+
+fn lines_of<'a>(lines: impl IntoIterator<Item = &'a String>) -> String {
+    lines.into_iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Puts a process, with all that it will start, into these groups.
+///
+/// # Errors
+/// Named by the file.
+pub fn join(groups: &[PathBuf], pid: Pid) -> Result<(), Failure> {
+    let pid = pid.as_raw_nonzero().to_string();
+    groups.iter().try_for_each(|group| write(&group.join("tasks"), &pid))
 }
 
 /// Removes directories that were made for a container.

@@ -1,21 +1,21 @@
 //! `process.capabilities`: five lists of names become five masks.
 //!
 //! What cannot be granted is dropped with a warning, as the specification demands: names that this kernel does not
-//! have, and members of a set that the kernel would refuse because another set lacks them.
+//! have, those that the runtime does not have itself, and members of a set that the kernel would refuse because another set lacks them.
 
 use caps::Capability as Kernel;
 use oci_spec::runtime::{Capability, LinuxCapabilities};
 
-use super::Capabilities;
+use super::{Capabilities, Host};
 
-/// Compiles the five sets for a kernel whose highest capability is `last_cap`.
-pub(crate) fn compile(sets: &LinuxCapabilities, last_cap: u32, warnings: &mut Vec<String>) -> Capabilities {
+/// Compiles the five sets for this host.
+pub(crate) fn compile(sets: &LinuxCapabilities, host: &Host, warnings: &mut Vec<String>) -> Capabilities {
     let mut unavailable = 0;
+    let available = host.capabilities & (u64::MAX >> (63 - host.last_cap.min(63)));
     let mut mask = |set: &Option<oci_spec::runtime::Capabilities>| {
         let wanted: u64 = set.iter().flatten().map(|name| 1 << number(*name)).sum();
-        let known = u64::MAX >> (63 - last_cap.min(63));
-        unavailable |= wanted & !known;
-        wanted & known
+        unavailable |= wanted & !available;
+        wanted & available
     };
     let mut masks = Capabilities {
         bounding: mask(sets.bounding()),

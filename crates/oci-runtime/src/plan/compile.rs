@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
-use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Spec};
+use oci_spec::runtime::{self as oci, Linux, LinuxNamespaceType as Kind, Spec};
 
 use super::{
-    Mount, MountKind, Plan, PlanError, Rootfs, devices, foreign, hooks, intel_rdt, memory_policy, mount_options,
-    mounts, namespaces, net_devices, paths, process, scheduling, sysctl,
+    IdMapping, Mount, MountKind, Namespaces, Plan, PlanError, Process, Rootfs, devices, foreign, hooks, intel_rdt,
+    memory_policy, mount_options, mounts, namespaces, net_devices, paths, process, scheduling, sysctl,
 };
 use crate::security::seccomp;
 
@@ -38,6 +38,19 @@ pub(crate) struct Host {
     pub euid: u32,
     /// Highest capability number that the kernel knows (`/proc/sys/kernel/cap_last_cap`).
     pub last_cap: u32,
+    /// What the runtime may do itself, as a mask: no more can be granted, but in a user namespace, where everything can.
+    pub capabilities: u64,
+}
+
+impl Host {
+    /// The host as a container with these namespaces finds it.
+    pub(crate) fn within(self, namespaces: &Namespaces) -> Self {
+        let everything = namespaces.has(Kind::User as u64);
+        Self {
+            capabilities: if everything { u64::MAX } else { self.capabilities },
+            ..self
+        }
+    }
 }
 
 impl Plan {
@@ -64,7 +77,12 @@ impl Plan {
         let ids = (list(linux, Linux::uid_mappings), list(linux, Linux::gid_mappings));
         let (uid_map, gid_map) = namespaces::id_maps(ids, &namespaces, &mut warnings)?;
         let process = match spec.process() {
-            Some(process) => Some(process::compile(process, options, host, &mut warnings)?),
+            Some(process) => Some(process::compile(
+                process,
+                options,
+                &host.within(&namespaces),
+                &mut warnings,
+            )?),
             None => process::check_terminal(false, options).map(|()| None)?,
         };
         if let Some(process) = &process {
@@ -106,6 +124,7 @@ impl Plan {
             intel_rdt: intel_rdt.map(intel_rdt::compile).transpose()?,
             personality: personality.map(scheduling::personality).transpose()?,
             memory_policy: memory_policy.map(memory_policy::compile).transpose()?,
+            cgroup_owner: cgroup_owner(listed, &namespaces, process.as_ref(), &uid_map),
             hooks: hooks::compile(spec.hooks().as_ref())?,
             annotations: annotations(spec.annotations().as_ref())?,
             oci_version: spec.version().clone(),
@@ -120,6 +139,31 @@ impl Plan {
         };
         without_mount_namespace(plan)
     }
+}
+
+/// Who owns the control group of a container that has one of its own to see and to write (config-linux.md, "Cgroup
+/// ownership"): the user of its process, in the host's terms. A user namespace that is joined keeps its map to itself.
+fn cgroup_owner(
+    mounts: &[oci::Mount],
+    namespaces: &Namespaces,
+    process: Option<&Process>,
+    uid_map: &[IdMapping],
+) -> Option<u32> {
+    let is_writable_tree = |mount: &oci::Mount| {
+        mount.source().as_deref() == Some(Path::new("cgroup"))
+            && mount.destination() == Path::new("/sys/fs/cgroup")
+            && !mount.options().iter().flatten().any(|option| option == "ro")
+    };
+    if !namespaces.creates(Kind::Cgroup as u64) || !mounts.iter().any(is_writable_tree) {
+        return None;
+    }
+    let uid = process?.uid;
+    if !namespaces.has(Kind::User as u64) {
+        return Some(uid);
+    }
+    let within = |line: &&IdMapping| uid.checked_sub(line.container_id).is_some_and(|n| n < line.size);
+    let line = uid_map.iter().find(within)?;
+    Some(line.host_id + (uid - line.container_id))
 }
 
 /// A list of the `linux` section, empty when it or the section is absent.

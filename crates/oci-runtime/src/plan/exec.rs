@@ -140,6 +140,7 @@ pub(crate) fn parse_id(text: &str) -> Result<u32, String> {
 mod tests {
     use serde_json::json;
 
+    use super::super::tests::HOST;
     use super::*;
 
     /// A section with two capabilities, one of which is ambient, and what compiles from it with `changes`.
@@ -154,8 +155,8 @@ mod tests {
         });
         let section: oci::Process = serde_json::from_value(section).unwrap();
         let mut warnings = Vec::new();
-        let (options, host) = (Options::default(), Host { euid: 0, last_cap: 40 });
-        let process = compile(section, changes, &options, &host, &mut warnings).unwrap();
+        let options = Options::default();
+        let process = compile(section, changes, &options, &HOST, &mut warnings).unwrap();
         (process, warnings)
     }
 
@@ -268,8 +269,8 @@ mod tests {
             capabilities: vec!["CAP_CHOWN".to_owned()],
             ..Changes::default()
         };
-        let (options, host) = (Options::default(), Host { euid: 0, last_cap: 40 });
-        let process = compile(section, &changes, &options, &host, &mut Vec::new()).unwrap();
+        let options = Options::default();
+        let process = compile(section, &changes, &options, &HOST, &mut Vec::new()).unwrap();
         let sets = process.capabilities.unwrap();
         assert_eq!((sets.bounding, sets.effective, sets.permitted), (1, 1, 1));
         assert_eq!((sets.inheritable, sets.ambient), (0, 0));
@@ -285,8 +286,8 @@ mod tests {
             apparmor: Some("p".to_owned()),
             ..with_args()
         };
-        let (options, host) = (Options::default(), Host { euid: 0, last_cap: 40 });
-        let process = compile(section, &changes, &options, &host, &mut Vec::new()).unwrap();
+        let options = Options::default();
+        let process = compile(section, &changes, &options, &HOST, &mut Vec::new()).unwrap();
         assert_eq!(process.apparmor_profile.as_deref(), Some("p"));
         assert_eq!(process.selinux_label.as_deref(), Some("own"));
     }

@@ -11,7 +11,12 @@ pub(crate) fn check(spec: &Spec, warnings: &mut Vec<String>) {
         .process()
         .as_ref()
         .and_then(|process| process.command_line().as_ref());
+    let user_name = spec
+        .process()
+        .as_ref()
+        .and_then(|process| process.user().username().as_ref());
     let foreign = [
+        (user_name.is_some_and(|name| !name.is_empty()), "process.user.username"),
         (command_line.is_some_and(|text| !text.is_empty()), "process.commandLine"),
         (spec.solaris().is_some(), "solaris"),
         (spec.windows().is_some(), "windows"),

@@ -21,17 +21,20 @@ pub(crate) fn compile(rdt: &LinuxIntelRdt) -> Result<IntelRdt, PlanError> {
             )
         })?;
     }
-    let mut lines = Vec::new();
     let text = |schema: &Option<String>| schema.clone().unwrap_or_default();
     let (cache, bandwidth) = (text(rdt.l3_cache_schema()), text(rdt.mem_bw_schema()));
-    let has_bandwidth = !bandwidth.is_empty();
-    let kept = |line: &&str| !(has_bandwidth && line.starts_with("MB:"));
-    for (schema, field) in [(&cache, "l3CacheSchema"), (&bandwidth, "memBwSchema")] {
-        no_nul(schema, field)?;
-        let is_cache = field == "l3CacheSchema";
-        let of_schema = schema.lines().filter(|line| !line.is_empty());
-        lines.extend(of_schema.filter(|line| !is_cache || kept(line)).map(str::to_owned));
+    no_nul(&cache, "l3CacheSchema")?;
+    no_nul(&bandwidth, "memBwSchema")?;
+    if !bandwidth.is_empty() && (!bandwidth.starts_with("MB:") || bandwidth.contains('\n')) {
+        return Err(PlanError::new(
+            "linux.intelRdt.memBwSchema",
+            format_args!("{bandwidth:?} must be one line that starts with \"MB:\""),
+        ));
     }
+    let kept = |line: &&str| !line.is_empty() && (bandwidth.is_empty() || !line.starts_with("MB:"));
+    let mut schemas: Vec<String> = cache.lines().filter(kept).map(str::to_owned).collect();
+    schemas.extend(Some(bandwidth.clone()).filter(|line| !line.is_empty()));
+    let mut schemata = Vec::new();
     for (i, line) in rdt.schemata().iter().flatten().enumerate() {
         let field = format!("schemata[{i}]");
         no_nul(line, &field)?;
@@ -41,11 +44,12 @@ pub(crate) fn compile(rdt: &LinuxIntelRdt) -> Result<IntelRdt, PlanError> {
                 format_args!("{line:?} must be one line"),
             ));
         }
-        lines.push(line.clone());
+        schemata.push(line.clone());
     }
     Ok(IntelRdt {
         clos_id,
-        lines,
+        schemas,
+        schemata,
         monitoring: rdt.enable_monitoring().unwrap_or(false),
     })
 }

@@ -12,7 +12,7 @@ pub(crate) mod exec;
 mod foreign;
 mod hooks;
 mod id_maps;
-mod intel_rdt;
+pub(crate) mod intel_rdt;
 mod lists;
 mod memory_policy;
 mod mount_options;
@@ -77,6 +77,8 @@ pub(crate) struct Plan {
     pub personality: Option<u32>,
     /// `linux.memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
+    /// The user of the host who gets the container's control group, on cgroup v2 (config-linux.md, "Cgroup ownership").
+    pub cgroup_owner: Option<u32>,
     /// `hooks`.
     pub hooks: Hooks,
     /// `annotations`, sorted by key.
@@ -208,8 +210,10 @@ pub(crate) enum MountKind {
 pub(crate) struct IntelRdt {
     /// `closID`; the container's id is used when config is silent.
     pub clos_id: Option<String>,
-    /// The lines for the `schemata` file.
-    pub lines: Vec<String>,
+    /// The lines of `l3CacheSchema` and `memBwSchema`, for the `schemata` file; a class that exists must have them.
+    pub schemas: Vec<String>,
+    /// The lines of `schemata`, for the same file; they are written last.
+    pub schemata: Vec<String>,
     /// `enableMonitoring`.
     pub monitoring: bool,
 }

@@ -44,7 +44,7 @@ pub(crate) fn compile(
         additional_gids: user.additional_gids().clone().unwrap_or_default(),
         umask: user.umask(),
         rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default())?,
-        capabilities: capabilities.map(|sets| capabilities::compile(sets, host.last_cap, warnings)),
+        capabilities: capabilities.map(|sets| capabilities::compile(sets, host, warnings)),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: process.oom_score_adj(),
         terminal,

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use super::root::{Root, attach, clone_mount_at, proc_path};
+use super::root::{Root, attach, clone_mount_at, mounted_on, proc_path};
 use crate::plan::Mount;
 
 /// What the host offers to be shown, by the layout of its control groups.
@@ -55,7 +55,7 @@ pub fn mount(root: &Root, mount: &Mount, view: &View) -> Result<(), Errno> {
             let target = root.make_dir(&mount.destination)?;
             let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
             rustix::mount::mount("tmpfs", proc_path(&target), "tmpfs", flags, c"mode=755")?;
-            let tmpfs = root.resolve(&mount.destination, OFlags::PATH | OFlags::DIRECTORY)?;
+            let tmpfs = mounted_on(&target)?;
             for (name, source) in hierarchies {
                 rustix::fs::mkdirat(&tmpfs, name, rustix::fs::Mode::from_raw_mode(0o755))?;
                 let tree = clone_mount_at(source, false)?;

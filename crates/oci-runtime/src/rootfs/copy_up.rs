@@ -118,7 +118,13 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) 
             )?;
         }
         FileType::RegularFile => {
-            let source = std::fs::File::from(open_in(from, name, OFlags::empty())?);
+            let source = open_in(from, name, OFlags::empty())?;
+            // Another file may have got the name by now: a device of the host, for one.
+            let opened = rustix::fs::fstat(&source)?;
+            if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
+                return Err(Errno::AGAIN);
+            }
+            let source = std::fs::File::from(source);
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let made = std::fs::File::from(rustix::fs::openat(to, name, flags, Mode::from_raw_mode(0o600))?);
             std::io::copy(&mut &source, &mut &made).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
@@ -144,6 +150,31 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_taken_the_name_of_a_file_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str| OwnedFd::from(std::fs::File::open(dir.path().join(name)).unwrap());
+        for name in ["from", "to"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let (from, to) = (open("from"), open("to"));
+        let file = dir.path().join("from/file");
+        std::fs::write(&file, "data").unwrap();
+        std::fs::write(dir.path().join("from/other"), "of somebody else").unwrap();
+        let seen = rustix::fs::statat(&from, c"file", AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        copy_entry(&from, &to, c"file", &seen).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("to/file")).unwrap(), b"data");
+        std::fs::remove_file(dir.path().join("to/file")).unwrap();
+        // A FIFO here; a device of the host would be worse.
+        let flags = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(&from, c"file", &from, c"other", flags).unwrap();
+        assert_eq!(copy_entry(&from, &to, c"file", &seen), Err(Errno::AGAIN));
+        std::fs::remove_file(&file).unwrap();
+        rustix::fs::mknodat(&from, c"file", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        assert_eq!(copy_entry(&from, &to, c"file", &seen), Err(Errno::AGAIN));
+        assert_eq!(std::fs::read_dir(dir.path().join("to")).unwrap().count(), 0);
+    }
 
     #[test]
     fn commas_of_a_label_do_not_split_it() {

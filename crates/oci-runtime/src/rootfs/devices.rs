@@ -28,7 +28,11 @@ const LINKS: [(&str, &str); 5] = [
 /// # Errors
 /// The first failure, named by the path of the device.
 pub fn make_all(root: &Root, devices: &[Device], bind: bool) -> Result<(), Failure> {
-    // Nearly all devices share one directory: it is resolved once.
+    // As long as nothing is mounted there it may be exchanged at any time: it is resolved once.
+    let dev = Path::new("/dev");
+    let fd = root.make_dir(dev).explain(|| "cannot open /dev of the container")?;
+    root.anchor(dev, fd);
+    // Nearly all devices share one directory.
     let mut parent: Option<(&Path, OwnedFd)> = None;
     for device in devices {
         let what = || format!("linux.devices: cannot make {}", device.path.display());
@@ -42,9 +46,7 @@ pub fn make_all(root: &Root, devices: &[Device], bind: bool) -> Result<(), Failu
             make(fd, name, device, bind).explain(what)?;
         }
     }
-    let dev = root
-        .make_dir(Path::new("/dev"))
-        .explain(|| "cannot open /dev of the container")?;
+    let dev = root.make_dir(dev).explain(|| "cannot open /dev of the container")?;
     for (target, name) in LINKS {
         link(&dev, target, name).explain(|| format!("cannot make the link /dev/{name}"))?;
     }

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use super::root::{PROC_MAGIC, Root, attach, clone_mount_at, is_dir, proc_path};
+use super::root::{PROC_MAGIC, Root, attach, clone_mount_at, is_dir, mounted_on, proc_path};
 use super::{cgroup_mount, copy_up};
 use crate::init::failure::{Explain, Failure};
 use crate::plan::{Mount, MountKind};
@@ -96,11 +96,16 @@ fn new_filesystem(root: &Root, mount: &Mount, fstype: &std::ffi::CStr, source: &
         let data = std::ffi::CString::new(data).map_err(|_| Errno::INVAL)?;
         rustix::mount::mount(source, proc_path(&target), fstype, flags, data.as_c_str())?;
     }
-    if mount.attributes.is_empty() && mount.recursive.is_empty() && mount.more_propagation.is_empty() {
+    let plain = mount.attributes.is_empty() && mount.recursive.is_empty() && mount.more_propagation.is_empty();
+    if plain && !Root::is_anchor(&mount.destination) {
         return Ok(());
     }
-    let made = root.resolve(&mount.destination, OFlags::PATH)?;
-    apply_attributes(made, mount)
+    let made = mounted_on(&target)?;
+    apply_attributes(&made, mount)?;
+    if Root::is_anchor(&mount.destination) {
+        root.anchor(&mount.destination, made);
+    }
+    Ok(())
 }
 
 /// The directory that a new filesystem covers. proc and sysfs are mounted on an ordinary directory only: through a
@@ -125,7 +130,11 @@ fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
             .map_err(|error| if error == Errno::ISDIR { Errno::NOTDIR } else { error })?
     };
     refuse_hidden_proc(&target, &mount.destination)?;
-    attach(tree, target)
+    attach(tree, target)?;
+    if Root::is_anchor(&mount.destination) && is_dir(tree)? {
+        root.anchor(&mount.destination, rustix::io::fcntl_dupfd_cloexec(tree, 0)?);
+    }
+    Ok(())
 }
 
 /// A destination outside of /proc must not lead into it through a link of the image: the plan has checked those below

@@ -2,11 +2,16 @@
 //!
 //! `openat2(2)` with RESOLVE_IN_ROOT treats absolute links and `..` as the container will see them, and refuses magic
 //! links; missing components are made one by one relative to the descriptor of their parent (CVE-2024-45310).
+//!
+//! Who else can write to the image may exchange names in it at any time, mount points included. Hence what is below
+//! /proc, /sys and /dev is looked up from the mount itself: masks land on the container's procfs, wherever its
+//! mount point has been moved to (CVE-2019-19921, CVE-2025-31133).
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -20,13 +25,20 @@ const RETRIES: u32 = 64;
 /// How many dangling links are followed for one path, as the kernel does for others (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
 
+/// What later steps work in: a directory of these names is remembered once it is mounted or made.
+const ANCHORS: [&str; 3] = ["/proc", "/sys", "/dev"];
+
 /// The container's root directory.
 #[derive(Debug)]
-pub struct Root(OwnedFd);
+pub struct Root {
+    fd: OwnedFd,
+    /// Those of [`ANCHORS`] that are known by now.
+    anchors: RefCell<Vec<(PathBuf, OwnedFd)>>,
+}
 
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -36,7 +48,23 @@ impl Root {
     /// # Errors
     /// As open(2); `ENOTDIR` when it is something else.
     pub fn open(path: &Path) -> Result<Self, Errno> {
-        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map(Self)
+        let fd = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self {
+            fd,
+            anchors: RefCell::default(),
+        })
+    }
+
+    /// Whether what is at this path must be handed to [`Root::anchor`].
+    pub fn is_anchor(path: &Path) -> bool {
+        ANCHORS.iter().any(|anchor| path == Path::new(anchor))
+    }
+
+    /// From now on what is below `path` is looked up from `directory`.
+    pub fn anchor(&self, path: &Path, directory: OwnedFd) {
+        let mut anchors = self.anchors.borrow_mut();
+        anchors.retain(|(known, _)| known != path);
+        anchors.push((path.to_owned(), directory));
     }
 
     /// Opens `path` inside the root; links are followed, but never out of it.
@@ -56,14 +84,20 @@ impl Root {
     }
 
     fn resolve_with(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
-        let resolve = resolve | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let mut tries = 0;
-        loop {
-            match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) if tries < RETRIES => tries += 1,
+        let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
+        for (known, anchor) in &*self.anchors.borrow() {
+            let rest = match path.strip_prefix(known) {
+                Err(_) => continue,
+                Ok(rest) if rest.as_os_str().is_empty() => Path::new("."),
+                Ok(rest) => rest,
+            };
+            match open_in(anchor.as_fd(), rest, flags, resolve | ResolveFlags::BENEATH) {
+                // A link leads out of it, such as /dev/fd.
+                Err(Errno::XDEV) => {}
                 other => return other,
             }
         }
+        open_in(self.as_fd(), path, flags, resolve | ResolveFlags::IN_ROOT)
     }
 
     /// Opens the directory at `path`, making what is missing of it (mode 0755), also behind a dangling link.
@@ -136,6 +170,27 @@ impl Kind {
             }
         }
     }
+}
+
+/// openat2(2), once more when the kernel asks for it.
+fn open_in(dir: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+    let mut tries = 0;
+    loop {
+        match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) if tries < RETRIES => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+/// The mount on top of the directory `target`. No name is looked up: with `target` as the root, `..` is the root itself,
+/// and what is mounted on it is entered.
+///
+/// # Errors
+/// As openat2(2).
+pub fn mounted_on(target: impl AsFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    open_in(target.as_fd(), Path::new(".."), flags, ResolveFlags::IN_ROOT)
 }
 
 /// True when the descriptor is a directory.
@@ -243,6 +298,25 @@ mod tests {
         assert!(dir.path().join("up").is_file());
         std::os::unix::fs::symlink("round", dir.path().join("round")).unwrap();
         assert_eq!(root.make_dir(Path::new("/round/x")).unwrap_err(), Errno::LOOP);
+    }
+
+    #[test]
+    fn what_is_below_an_anchor_is_looked_up_there() {
+        let (dir, root) = image();
+        std::fs::create_dir(dir.path().join("dev")).unwrap();
+        std::os::unix::fs::symlink("/outer", dir.path().join("dev/link")).unwrap();
+        root.anchor(Path::new("/dev"), root.make_dir(Path::new("/dev")).unwrap());
+        std::fs::rename(dir.path().join("dev"), dir.path().join("moved")).unwrap();
+        std::fs::create_dir(dir.path().join("dev")).unwrap();
+        for path in ["/dev", "/dev/a/b", "/dev/link/c"] {
+            root.make_dir(Path::new(path)).unwrap();
+        }
+        assert!(dir.path().join("moved/a/b").is_dir());
+        // A link leads out of it, to where the container will see it.
+        assert!(dir.path().join("outer/c").is_dir());
+        assert_eq!(std::fs::read_dir(dir.path().join("dev")).unwrap().count(), 0);
+        let gone = root.resolve(Path::new("/dev/../moved"), OFlags::PATH);
+        assert!(gone.is_ok(), "{gone:?}");
     }
 
     #[test]

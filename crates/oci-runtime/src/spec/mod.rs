@@ -110,7 +110,10 @@ pub(crate) fn load_process(path: &Path) -> Result<(Process, Vec<String>), LoadEr
 }
 
 /// Parses a `process` section by itself.
-fn parse_process(text: &[u8]) -> Result<(Process, Vec<String>), LoadError> {
+///
+/// # Errors
+/// [`LoadError::Invalid`].
+pub(crate) fn parse_process(text: &[u8]) -> Result<(Process, Vec<String>), LoadError> {
     // As part of a config every error gets the path that it has there. The section is checked to be one document of
     // its own before it is put between the braces.
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(text) {
@@ -189,10 +192,10 @@ pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
         field: "ociVersion".to_owned(),
         message,
     })?;
-    if mentions_landlock(text) {
+    if let Some((field, message)) = refused(text) {
         return Err(LoadError::Invalid {
-            field: "process.landlock".to_owned(),
-            message: "is not supported".to_owned(),
+            field: field.to_owned(),
+            message: message.to_owned(),
         });
     }
     Ok((spec, warnings))
@@ -236,24 +239,50 @@ fn field(path: &serde_path_to_error::Path) -> String {
     }
 }
 
-/// True when the config asks for Landlock, a field that oci-spec does not have.
-fn mentions_landlock(text: &[u8]) -> bool {
-    /// The part of the config that oci-spec passes over.
+/// Asked for, known to no type of oci-spec, and more than an unknown field: nobody shall believe to be bounded or watched
+/// who is not. `enableCMT` and `enableMBM` are of runtime-spec 1.1 to 1.2.
+fn refused(text: &[u8]) -> Option<(&'static str, &'static str)> {
+    /// The parts of the config that oci-spec passes over.
     #[derive(Deserialize)]
     struct Extra {
         process: Option<Process>,
+        linux: Option<Linux>,
     }
     #[derive(Deserialize)]
     struct Process {
         landlock: Option<IgnoredAny>,
     }
-    const KEY: &[u8] = b"\"landlock\"";
-    // Hardly any config has the word at all, and searching is a hundred times quicker than parsing.
-    text.windows(KEY.len()).any(|word| word == KEY)
-        && serde_json::from_slice::<Extra>(text)
-            .ok()
-            .and_then(|extra| extra.process)
-            .is_some_and(|process| process.landlock.is_some())
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Linux {
+        intel_rdt: Option<IntelRdt>,
+    }
+    #[derive(Deserialize)]
+    struct IntelRdt {
+        #[serde(default, rename = "enableCMT")]
+        cmt: Option<bool>,
+        #[serde(default, rename = "enableMBM")]
+        mbm: Option<bool>,
+    }
+    const KEYS: [&[u8]; 3] = [b"\"landlock\"", b"\"enableCMT", b"\"enableMBM"];
+    // Hardly any config has one of the words at all, and searching is a hundred times quicker than parsing.
+    if !text.windows(KEYS[0].len()).any(|word| KEYS.contains(&word)) {
+        return None;
+    }
+    let extra: Extra = serde_json::from_slice(text).ok()?;
+    let rdt = extra.linux.and_then(|linux| linux.intel_rdt);
+    let asks = |wanted: fn(&IntelRdt) -> Option<bool>| rdt.as_ref().and_then(wanted).unwrap_or(false);
+    let former = "is not supported: runtime-spec 1.3 has enableMonitoring in its place";
+    [
+        (
+            extra.process.is_some_and(|process| process.landlock.is_some()),
+            ("process.landlock", "is not supported"),
+        ),
+        (asks(|rdt| rdt.cmt), ("linux.intelRdt.enableCMT", former)),
+        (asks(|rdt| rdt.mbm), ("linux.intelRdt.enableMBM", former)),
+    ]
+    .into_iter()
+    .find_map(|(asked, error)| asked.then_some(error))
 }
 
 /// The text of an error as C programs print it: lower case, without the number.

@@ -192,6 +192,20 @@ fn landlock_is_refused_by_name() {
 }
 
 #[test]
+fn monitoring_of_former_versions_is_refused_by_name() {
+    let mut config = config();
+    for field in ["enableCMT", "enableMBM"] {
+        config["linux"] = json!({"intelRdt": {field: false}});
+        parse(config.to_string().as_bytes()).unwrap();
+        config["linux"]["intelRdt"][field] = json!(true);
+        assert_eq!(
+            parse_error(&config.to_string()),
+            format!("linux.intelRdt.{field}: is not supported: runtime-spec 1.3 has enableMonitoring in its place")
+        );
+    }
+}
+
+#[test]
 fn versions() {
     let version = |version: &str| {
         let mut config = config();

@@ -27,7 +27,7 @@ const VERBS: [&str; 17] = [
 #[test]
 fn without_a_verb() {
     let Some(test) = Test::new() else { return };
-    let texts = [&[][..], &["--help"], &["-h"], &["help"], &["h"], &["help", "help"]].map(|words: &[&str]| {
+    let texts = [&[][..], &["--help"], &["-h"], &["help"], &["h"]].map(|words: &[&str]| {
         let out = test.bare_runtime().args(words).run().ok().silent();
         for verb in VERBS {
             assert!(out.stdout.contains(&format!("  {verb} ")), "{verb}: {out}");
@@ -38,6 +38,15 @@ fn without_a_verb() {
         texts.iter().all(|text| *text == texts[0]),
         "the same however it is asked for"
     );
+}
+
+#[test]
+fn of_help() {
+    let Some(test) = Test::new() else { return };
+    for verb in ["help", "h"] {
+        let out = test.bare_runtime().args(["help", verb]).run().ok().silent();
+        assert!(!out.stdout.is_empty(), "{out}");
+    }
 }
 
 #[test]

@@ -160,10 +160,13 @@ fn a_container_that_ends_without_a_word() {
     let Some(test) = Test::new() else { return };
     let (_manager, address) = manager(&test);
     let c = test.script_with("exit 3", |config| config["root"]["readonly"] = json!(false));
-    c.with_bundle("run", &[]).env("NOTIFY_SOCKET", &address).run().exits(3);
-    c.with_bundle("run", &["-d"]).env("NOTIFY_SOCKET", &address).run().ok();
-    c.wait_status("stopped");
-    c.delete().ok();
+    // runc differs: it waits for ever for a container that has ended.
+    if kind() != Kind::Runc {
+        c.with_bundle("run", &[]).env("NOTIFY_SOCKET", &address).run().exits(3);
+        c.with_bundle("run", &["-d"]).env("NOTIFY_SOCKET", &address).run().ok();
+        c.wait_status("stopped");
+        c.delete().ok();
+    }
     c.with_bundle("create", &[]).env("NOTIFY_SOCKET", &address).run().ok();
     // Deleted without ever having been started, and whatever somebody has put there.
     fs::create_dir_all(c.state_dir().join("notify/a/b")).expect("mkdir");

@@ -38,16 +38,9 @@ fn flags_of_a_verb_with_one_dash_or_two() {
         &["-bundle", bundle],
         &["-b", bundle],
         &["--b", bundle],
-        &["-b=x", &format!("-bundle={bundle}")],
+        &["-b=x", &format!("--b={bundle}")],
         &["-b", bundle, "-no-pivot=false", "--detach=false", &pid_file],
-        &[
-            "-b",
-            bundle,
-            "-no-subreaper",
-            "--detach",
-            "-d=false",
-            "--console-socket=",
-        ],
+        &["-b", bundle, "-no-subreaper", "-d", "-d=false", "--console-socket="],
     ] {
         test.runtime().arg("run").args(flags).arg(&c.id).run().exits(3);
     }
@@ -89,7 +82,7 @@ fn the_words_after_the_name_are_not_ours() {
     assert_eq!(out.stdout, "--help\n");
     let out = test
         .runtime()
-        .args(["exec", "-e", "A=1", "-env=B=2", "-e", "C=-d", &c.id, "env"])
+        .args(["exec", "-e", "A=1", "-e=B=2", "-e", "C=-d", &c.id, "env"])
         .run()
         .ok();
     for line in ["A=1", "B=2", "C=-d"] {

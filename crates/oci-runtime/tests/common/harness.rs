@@ -179,7 +179,7 @@ impl Test {
     }
 
     /// All that is left of this test's containers, in words.
-    fn leftovers(&self) -> Vec<String> {
+    pub(crate) fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> = self.processes().into_iter().map(|(_, words)| words).collect();
         for (name, dir) in self.cgroups() {
             left.push(format!("cgroup {name}: {}", dir.display()));

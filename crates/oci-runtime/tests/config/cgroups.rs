@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::inside::{mountinfo, push};
+use super::inside::{add_mount, mountinfo, push};
 use crate::common::{Container, Test, cgroup_dirs, skip};
 
 /// The directory of the container's cgroup under a controller: of its own hierarchy (v1) or of the one of v2.
@@ -407,5 +407,68 @@ fn cgroups_that_the_program_has_made_are_removed_with_it() {
         return;
     }
     c.run().ok();
+    test.nothing_left();
+}
+
+/// A host with nothing but cgroup v2, in a mount namespace of its own.
+const UNIFIED: [&str; 5] = [
+    "unshare",
+    "-m",
+    "sh",
+    "-c",
+    "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"",
+];
+
+#[test]
+fn the_control_group_of_v2_belongs_to_the_containers_user() {
+    let Some(test) = Test::new() else { return };
+    let possible = test.command("true").wrapped(UNIFIED).run();
+    if !possible.success() {
+        return skip("needs a kernel with cgroup v2");
+    }
+    let look = "cd /sys/fs/cgroup; stat -c %u . cgroup.procs cgroup.subtree_control cgroup.threads cgroup.max.depth";
+    let own = |config: &mut Value, options: &[&str]| {
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        config["linux"]["resources"] = json!({});
+        push(config, "/linux/namespaces", json!({ "type": "cgroup" }));
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        mounts.retain(|mount| mount["type"] != "cgroup");
+        add_mount(config, "/sys/fs/cgroup", "cgroup", "cgroup", options);
+    };
+    for (options, owners) in [
+        (&["nosuid", "noexec", "nodev"][..], "1000\n1000\n1000\n1000\n0"),
+        (&["nosuid", "noexec", "nodev", "ro"], "0\n0\n0\n0\n0"),
+    ] {
+        let c = test.script_with(look, |config| own(config, options));
+        c.with_bundle("run", &[]).wrapped(UNIFIED).run().ok().prints(owners);
+    }
+    test.nothing_left();
+}
+
+#[test]
+fn class_and_priorities_of_packets() {
+    let Some(test) = Test::new() else { return };
+    // Seldom mounted: in a mount namespace of the test's own it is the only hierarchy.
+    let mount = "umount -R /sys/fs/cgroup && mount -t tmpfs tmpfs /sys/fs/cgroup && mkdir /sys/fs/cgroup/net && \
+        mount -t cgroup -o net_cls,net_prio cgroup /sys/fs/cgroup/net && exec \"$0\" \"$@\"";
+    let host = ["unshare", "-m", "sh", "-c", mount];
+    if !test.command("true").wrapped(host).run().success() {
+        return skip("needs the controllers net_cls and net_prio of cgroup v1");
+    }
+    let look = "cd /sys/fs/cgroup/net; cat net_cls.classid; grep '^lo ' net_prio.ifpriomap";
+    let c = test.script_with(look, |config| {
+        let network = json!({ "classID": 1_048_577, "priorities": [{ "name": "lo", "priority": 5 }] });
+        config["linux"]["resources"] = json!({ "network": network });
+        // One directory, which goes with the container: nobody else finds this hierarchy to clean it.
+        config["linux"]["cgroupsPath"] = json!(format!("/{}-packets", test.mark()));
+        // The priorities are those of the host's devices.
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        namespaces.retain(|namespace| namespace["type"] != "network");
+    });
+    c.with_bundle("run", &[])
+        .wrapped(host)
+        .run()
+        .ok()
+        .prints("1048577\nlo 5");
     test.nothing_left();
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use serde_json::json;
 
 use super::inside::push;
-use crate::common::Test;
+use crate::common::{Test, shell};
 
 #[test]
 fn the_default_devices() {
@@ -143,4 +143,26 @@ fn impossible_devices_are_refused() {
         assert!(!out.stderr.is_empty(), "should have said something: {out}");
         test.nothing_left();
     }
+}
+
+#[test]
+fn another_file_in_a_devices_place_is_an_error() {
+    let Some(test) = Test::new() else { return };
+    let node = json!({ "path": "/opt/null", "type": "c", "major": 1, "minor": 3, "fileMode": 438 });
+    for make in [
+        "touch PATH",
+        "mkdir PATH",
+        "mknod -m 666 PATH c 1 5",
+        "ln -s /dev/null PATH",
+    ] {
+        let c = test.script_with("true", |config| push(config, "/linux/devices", node.clone()));
+        let path = c.rootfs().join("opt/null");
+        fs::create_dir_all(c.rootfs().join("opt")).expect("mkdir");
+        shell(&make.replace("PATH", &path.display().to_string()));
+        c.create().fails("linux.devices: cannot make /opt/null: file exists");
+        // The device itself will do.
+        shell(&format!("rm -r {0}; mknod -m 666 {0} c 1 3", path.display()));
+        c.run().ok();
+    }
+    test.nothing_left();
 }

@@ -379,3 +379,46 @@ fn the_root_is_writable_if_it_is_not_readonly() {
     c.edit(|config| config["root"] = json!({ "path": c.rootfs() }));
     c.run().ok().prints("127.0.0.1 localhost");
 }
+
+#[test]
+fn options_of_the_filesystem_itself() {
+    let Some(test) = Test::new() else { return };
+    // The kernel shows these; iversion and silent it keeps to itself.
+    let shown = ["sync", "dirsync", "lazytime", "mand"];
+    for (options, with) in [
+        (&["sync", "iversion", "silent"][..], &["sync"][..]),
+        (&["dirsync", "noiversion", "loud"], &["dirsync"]),
+        (&["lazytime"], &["lazytime"]),
+        (&["mand"], &["mand"]),
+        (&["sync", "dirsync", "lazytime", "async", "nolazytime"], &["dirsync"]),
+        (&["defaults", "mand", "nomand"], &[]),
+    ] {
+        let c = test.container_with(&[], |config| add_mount(config, "/t", "tmpfs", "tmpfs", options));
+        let mount = mounted(&c, "/t");
+        for option in shown {
+            let (has, wanted) = (mount.super_has(option), with.contains(&option));
+            assert_eq!(has, wanted, "{options:?}, {option}: {:?}", mount.super_options);
+        }
+    }
+    test.nothing_left();
+}
+
+#[test]
+fn how_access_times_are_kept() {
+    let Some(test) = Test::new() else { return };
+    // What is neither noatime nor relatime is strictatime; relatime is the kernel's own choice.
+    for (options, shown) in [
+        (&["noatime"][..], "noatime"),
+        (&["noatime", "atime"], "relatime"),
+        (&["relatime"], "relatime"),
+        (&["norelatime"], "relatime"),
+        (&["strictatime"], ""),
+        (&["strictatime", "nostrictatime"], "relatime"),
+    ] {
+        let c = test.container_with(&[], |config| add_mount(config, "/t", "tmpfs", "tmpfs", options));
+        let mount = mounted(&c, "/t");
+        let found: Vec<&str> = ["noatime", "relatime"].into_iter().filter(|o| mount.has(o)).collect();
+        assert_eq!(found.join(" "), shown, "{options:?}: {:?}", mount.options);
+    }
+    test.nothing_left();
+}

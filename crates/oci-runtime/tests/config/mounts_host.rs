@@ -37,16 +37,18 @@ fn printer<'t>(test: &'t Test, options: &[&str]) -> Container<'t> {
 #[test]
 fn options_clear_what_the_source_has_set() {
     let Some(test) = Test::new() else { return };
-    let setup = "mount -t tmpfs -o nosuid,nodev,noexec,noatime t data";
+    let all = ["nosuid", "nodev", "noexec", "noatime", "nodiratime", "nosymfollow"];
+    let setup = &format!("mount -t tmpfs -o {} t data", all.join(","));
     let kept = run_after(&printer(&test, &["bind"]), setup).ok();
     let mount = mount_at(&kept.stdout, "/data");
-    for option in ["nosuid", "nodev", "noexec", "noatime"] {
+    for option in all {
         assert!(mount.has(option), "a plain bind keeps {option}: {:?}", mount.options);
     }
     // runc differs: before 1.2 it clears nothing where no other option asks for a remount, and later `atime` nothing.
-    let cleared = run_after(&printer(&test, &["bind", "suid", "dev", "exec", "atime"]), setup).ok();
+    let negations = ["bind", "suid", "dev", "exec", "atime", "diratime", "symfollow"];
+    let cleared = run_after(&printer(&test, &negations), setup).ok();
     let mount = mount_at(&cleared.stdout, "/data");
-    for option in ["nosuid", "nodev", "noexec", "noatime"] {
+    for option in all {
         assert!(!mount.has(option), "{option} should be cleared: {:?}", mount.options);
     }
     let partly = run_after(&printer(&test, &["bind", "ro", "exec"]), setup).ok();
@@ -81,6 +83,38 @@ fn recursive_options_reach_the_mounts_below() {
         let mount = mount_at(&out.stdout, point);
         assert!(mount.has("ro") && mount.has("nosuid"), "{point}: {:?}", mount.options);
     }
+}
+
+/// Each option that sets, the one that clears it, and what mountinfo calls it.
+#[test]
+fn every_recursive_option() {
+    let Some(test) = Test::new() else { return };
+    for (set, clear, shown) in [
+        ("rro", "rrw", "ro"),
+        ("rnosuid", "rsuid", "nosuid"),
+        ("rnodev", "rdev", "nodev"),
+        ("rnoexec", "rexec", "noexec"),
+        ("rnosymfollow", "rsymfollow", "nosymfollow"),
+        ("rnodiratime", "rdiratime", "nodiratime"),
+        ("rnoatime", "ratime", "noatime"),
+        ("rrelatime", "rstrictatime", "relatime"),
+        ("rnostrictatime", "rstrictatime", "relatime"),
+    ] {
+        for (option, before, after) in [(set, "strictatime", true), (clear, shown, false)] {
+            let mount = |on: &str| format!("mount -t tmpfs -o {before} t {on}");
+            // The directory for the second one is made before the first one may be read-only.
+            let setup = format!(
+                "mount -t tmpfs t data; mkdir data/sub; mount -o remount,{before} data; {}",
+                mount("data/sub")
+            );
+            let out = run_after(&printer(&test, &["rbind", option]), &setup).ok();
+            for point in ["/data", "/data/sub"] {
+                let mount = mount_at(&out.stdout, point);
+                assert_eq!(mount.has(shown), after, "{option}, {point}: {:?}", mount.options);
+            }
+        }
+    }
+    test.nothing_left();
 }
 
 #[test]

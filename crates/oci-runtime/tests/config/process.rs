@@ -278,6 +278,38 @@ fn unknown_capabilities_are_named() {
     test.nothing_left();
 }
 
+/// The specification wants a warning; runc differs: it fails.
+#[test]
+fn capabilities_that_the_runtime_lacks_are_named() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script_with("grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status", |config| {
+        let wanted = json!(["CAP_CHOWN", "CAP_NET_RAW"]);
+        config["process"]["capabilities"] = json!({ "bounding": wanted, "permitted": wanted, "effective": wanted });
+    });
+    let out = c
+        .with_bundle("run", &[])
+        .wrapped(["setpriv", "--bounding-set", "-net_raw"])
+        .run()
+        .ok();
+    assert!(out.stderr.contains("unavailable capabilities: [CAP_NET_RAW]"), "{out}");
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        assert!(out.stdout.contains(&format!("{set}:\t0000000000000001\n")), "{out}");
+    }
+    // In a user namespace root has them all.
+    let c = test.script_with("grep '^CapBnd' /proc/self/status", |config| {
+        super::userns::map_ids(config);
+        config["process"]["capabilities"] = json!({ "bounding": ["CAP_NET_RAW"] });
+    });
+    crate::common::shell(&format!("chown -Rh 100000:100000 {}", c.rootfs().display()));
+    let out = c
+        .with_bundle("run", &[])
+        .wrapped(["setpriv", "--bounding-set", "-net_raw"])
+        .run()
+        .ok();
+    out.silent().prints("CapBnd:\t0000000000002000");
+    test.nothing_left();
+}
+
 #[test]
 fn a_class_of_service_needs_resctrl() {
     let Some(test) = Test::new() else { return };

@@ -294,3 +294,26 @@ fn filters_that_cannot_be() {
         "syscalls": [{ "names": ["mkdir"], "action": "SCMP_ACT_ERRNO" }] }),
     );
 }
+
+#[test]
+fn flags_that_the_kernel_knows() {
+    let Some(test) = Test::new() else { return };
+    let profile = |flags: Value| {
+        let script = "sed -n 's/^Seccomp:\\t//p' /proc/self/status";
+        test.script_with(script, |config| {
+            config["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW", "architectures": architectures(), "flags": flags,
+                "syscalls": [{ "names": ["getcwd"], "action": "SCMP_ACT_LOG" }]
+            });
+        })
+    };
+    // What they do is seen by the kernel's log and by other threads only; a flag that it did not know it would refuse.
+    for flag in ["TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV"] {
+        let flag = format!("SECCOMP_FILTER_FLAG_{flag}");
+        profile(json!([flag])).run().ok().prints("2");
+    }
+    profile(json!(["SECCOMP_FILTER_FLAG_NEW"]))
+        .run()
+        .fails("linux.seccomp.flags[0]: ");
+    test.nothing_left();
+}

@@ -303,3 +303,40 @@ fn the_containers_domain_and_cpus() {
         "back to all that the control group has"
     );
 }
+
+#[test]
+fn the_containers_scheduling_and_limits() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |config| {
+        config["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 7 });
+        config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 }]);
+    });
+    // What the kernel says of a process that is added with this section: policy, nice value, open files.
+    let added = |section: &Value| {
+        let (section, file) = (write_section(&c, section), c.bundle.join("exec.pid"));
+        let flags = [
+            "--process",
+            &section,
+            "--detach",
+            "--pid-file",
+            file.to_str().expect("path"),
+        ];
+        c.verb("exec", &flags).run().ok();
+        let pid = fs::read_to_string(file).expect("pid file");
+        let policy = shell(&format!("chrt --pid {pid} | head -n 1"));
+        let nice = shell(&format!("ps -o ni= -p {pid}"));
+        let files = shell(&format!(
+            "awk '/^Max open files/ {{ print $4, $5 }}' /proc/{pid}/limits"
+        ));
+        let policy = policy.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+        [policy, nice.trim().to_owned(), files.trim().to_owned()]
+    };
+    // A section that says nothing has the container's; another one its own.
+    let mut process = section("exec sleep 1000");
+    assert_eq!(added(&process), ["SCHED_BATCH", "7", "100 200"]);
+    process["scheduler"] = json!({ "policy": "SCHED_OTHER", "nice": 3 });
+    process["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 50, "hard": 60 }]);
+    assert_eq!(added(&process), ["SCHED_OTHER", "3", "50 60"]);
+    c.force_delete().ok();
+    test.nothing_left();
+}

@@ -2,49 +2,17 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::common::{Container, Test, shell};
-
-/// A directory of the host, outside of every root filesystem, in which nothing may ever be made.
-struct Outside(PathBuf);
-
-impl Outside {
-    fn new(test: &Test) -> Self {
-        let dir = test.dir().join("outside");
-        fs::create_dir_all(dir.join("dir")).expect("mkdir");
-        fs::write(dir.join("file"), "of the host\n").expect("file");
-        Self(dir)
-    }
-
-    /// Demands that the directory is as it was.
-    #[track_caller]
-    fn untouched(&self, what: &str) {
-        let list = shell(&format!("cd {} && find . | sort | xargs && cat file", self.0.display()));
-        assert_eq!(list, ". ./dir ./file\nof the host\n", "{what} has come to the host");
-    }
-}
-
-/// Adds a mount to the config.
-fn mount(c: &Container<'_>, destination: &str, fstype: &str, source: &str, options: &[&str]) {
-    let mount = json!({ "destination": destination, "type": fstype, "source": source, "options": options });
-    c.edit(|config| config["mounts"].as_array_mut().expect("mounts").push(mount));
-}
-
-/// Links to [`Outside`] in several forms: absolute, and up from wherever it is.
-fn forms(outside: &Outside) -> [String; 2] {
-    let absolute = outside.0.display().to_string();
-    let upwards = format!("{}{}", "../".repeat(20).trim_end_matches('/'), absolute);
-    [absolute, upwards]
-}
+use crate::attacker::{Outside, mount, with_own_dev};
+use crate::common::{Container, Test};
 
 #[test]
 fn mounts_on_links_land_in_the_root_filesystem() {
     let Some(test) = Test::new() else { return };
     let outside = Outside::new(&test);
-    for target in forms(&outside) {
+    for target in outside.forms() {
         let script = "cat /link/file-mount /link/sub/dir-mount/inner; grep -c outside /proc/self/mountinfo";
         let c = test.script_with(script, |config| config["root"]["readonly"] = json!(false));
         symlink(&target, c.rootfs().join("link")).expect("link");
@@ -138,7 +106,7 @@ fn nothing_is_mounted_below_proc() {
 fn a_dev_that_is_a_link() {
     let Some(test) = Test::new() else { return };
     let outside = Outside::new(&test);
-    for target in forms(&outside) {
+    for target in outside.forms() {
         for with_tmpfs in [true, false] {
             let c = test.script("echo x >/dev/null && echo wrote");
             fs::remove_dir(c.rootfs().join("dev")).expect("rmdir");
@@ -200,13 +168,9 @@ fn masks_follow_links_within_the_root_filesystem() {
 }
 
 /// A container whose /dev is the image's own, with one link more.
-fn with_own_dev<'t>(test: &'t Test, script: &str, name: &str, target: &str) -> Container<'t> {
-    let c = test.script(script);
+fn linked_in_dev<'t>(test: &'t Test, script: &str, name: &str, target: &str) -> Container<'t> {
+    let c = with_own_dev(test, &["sh", "-c", script]);
     symlink(target, c.rootfs().join("dev").join(name)).expect("link");
-    c.edit(|config: &mut Value| {
-        let mounts = config["mounts"].as_array_mut().expect("mounts");
-        mounts.retain(|m| !m["destination"].as_str().expect("destination").starts_with("/dev"));
-    });
     c
 }
 
@@ -214,7 +178,7 @@ fn with_own_dev<'t>(test: &'t Test, script: &str, name: &str, target: &str) -> C
 fn a_null_device_that_is_a_link_masks_nothing_with_its_target() {
     let Some(test) = Test::new() else { return };
     // CVE-2025-31133: what /dev/null leads to would be mounted over each masked file, writable.
-    let c = with_own_dev(
+    let c = linked_in_dev(
         &test,
         "cat /masked; echo x 2>/dev/null >/proc/sysrq-trigger && echo wrote",
         "null",
@@ -234,7 +198,7 @@ fn links_in_dev_that_point_outside() {
     let Some(test) = Test::new() else { return };
     let outside = Outside::new(&test);
     for name in ["fd", "stdin", "ptmx", "core", "zero", "console"] {
-        let c = with_own_dev(&test, "true", name, &outside.0.join("made").display().to_string());
+        let c = linked_in_dev(&test, "true", name, &outside.0.join("made").display().to_string());
         let out = c.run();
         assert!(out.code() == 0 || out.code() == 1, "{out}");
         outside.untouched(name);

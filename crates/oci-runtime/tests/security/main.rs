@@ -3,6 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod attacker;
+mod image;
 mod links;
 mod own_binary;
+mod races;
 mod working_directory;

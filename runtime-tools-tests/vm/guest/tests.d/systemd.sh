@@ -206,7 +206,7 @@ a_killed_runtime_leaves_what_delete_clears() {
     nucleus delete --force killed && gone nucleus-killed.scope || bad=1
     # Anywhere: whenever the signal comes, delete clears it away.
     bundle "$sd_bundle" 'del(.linux.cgroupsPath) | .process.args = ["sleep", "1000"]' || return 1
-    for round in 0.02 0.05 0.08 0.11 0.14 0.17 0.2 0.25 0.3 0.4 0.5 0.7; do
+    for round in 0.05 0.1 0.15 0.2 0.25 0.3 0.5; do
         timeout --signal KILL $round /share/nucleus --systemd-cgroup create --bundle "$sd_bundle" "k$round" \
             >/dev/null 2>&1 </dev/null
         scope=nucleus-k$round.scope

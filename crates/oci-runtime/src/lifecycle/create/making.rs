@@ -122,7 +122,9 @@ impl Making {
         if let Some(resctrl) = &mut self.resctrl {
             resctrl.apply(init.pid()).map_err(Error::Start)?;
             self.state.resctrl = resctrl.made().to_vec();
+            self.state.exec.resctrl = resctrl.groups();
         }
+        delegate(&cgroup, &plan, &host)?;
         self.net_devices = net_devices::move_in(&plan, network, &init).map_err(Error::Start)?;
         self.serve(&plan, &host, &mut init, &channel)?;
         let terminal = terminal.master()?;
@@ -252,4 +254,20 @@ fn write_time_offsets(plan: &Plan, init: &Init) -> std::result::Result<(), Failu
     let path = format!("/proc/{}/timens_offsets", init.pid().as_raw_nonzero());
     let offsets = plan.time_offsets.as_deref().unwrap_or_default();
     std::fs::write(&path, offsets).explain(|| format!("linux.timeOffsets: cannot write {path}"))
+}
+
+/// Gives the container's control group to its user; never on v1, where delegation is not safe (config-linux.md).
+fn delegate(cgroup: &nucleus_cgroup::Cgroup, plan: &Plan, host: &Host) -> Result<()> {
+    let Some(owner) = plan
+        .cgroup_owner
+        .filter(|_| host.cgroups.mode == nucleus_cgroup::Mode::Unified)
+    else {
+        return Ok(());
+    };
+    match cgroup.delegate(owner) {
+        // Who is not the host's root owns the group already, and may give it to nobody else.
+        Err(error) if host.rootless => tracing::debug!("{error}"),
+        other => other?,
+    }
+    Ok(())
 }

@@ -20,7 +20,7 @@ use super::host::{Host, in_user_namespace};
 use super::pidfd_socket::PidfdSocket;
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
-use super::{Container, Error, Result, Warn, cgroup_of, foreground, grant, hook_state, listener, pid_file};
+use super::{Container, Error, Result, Warn, cgroup_of, foreground, grant, hook_state, listener, pid_file, resctrl};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::init::Last;
 use crate::init::failure::{Explain, Failure};
@@ -112,7 +112,9 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
     let facts = plan::Host {
         euid: rustix::process::geteuid().as_raw(),
         last_cap: Host::last_capability()?,
-    };
+        capabilities: Host::capabilities()?,
+    }
+    .within(&namespaces);
     let plan_options = plan::Options {
         detach: options.detach,
         console_socket: options.console_socket.is_some(),
@@ -188,6 +190,7 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     let born = || spawn(plan, guest, &birth)?.await_birth(plan, &birth, &channel);
     let mut guest = affinity::initially(affinity::of(plan), born).map_err(Error::Start)?;
     crate::step("exec:5", "serve");
+    resctrl::join(&container.state.exec.resctrl, guest.pid()).map_err(Error::Start)?;
     await_ready(plan, &mut guest, &channel, (init, container)).map_err(Error::Start)?;
     let master = terminal.master()?;
     pidfd_socket.send("setns", &guest)?;

@@ -4,6 +4,7 @@
 //! without it. What a process section may say itself counts only where the section is silent.
 
 use nucleus_core::{ExecRecord, SeccompAgent};
+use nucleus_sys::sched::Scheduler;
 
 use super::super::{Container, Result, SECCOMP_FILE};
 use crate::plan::{CpuAffinity, Listener, MemoryPolicy, Plan, Process, Seccomp};
@@ -27,6 +28,11 @@ pub fn record(plan: &Plan, no_new_keyring: bool) -> ExecRecord {
             .as_ref()
             .map(|policy| (policy.mode, policy.nodes.clone())),
         io_priority: process.and_then(|process| process.io_priority),
+        scheduler: process
+            .and_then(|process| process.scheduler)
+            .map(|s| (s.policy, s.flags, s.nice, s.priority, s.runtime, s.deadline, s.period)),
+        rlimits: process.map(|process| process.rlimits.clone()).unwrap_or_default(),
+        resctrl: Vec::new(),
         apparmor_profile: process.and_then(|process| process.apparmor_profile.clone()),
         selinux_label: process.and_then(|process| process.selinux_label.clone()),
         initial_cpus: cpus.and_then(|cpus| cpus.initial.clone()),
@@ -38,6 +44,10 @@ pub fn record(plan: &Plan, no_new_keyring: bool) -> ExecRecord {
 pub fn fill_in(process: &mut Process, record: &ExecRecord) {
     process.oom_score_adj = process.oom_score_adj.or(record.oom_score_adj);
     process.io_priority = process.io_priority.or(record.io_priority);
+    process.scheduler = process.scheduler.or_else(|| scheduler(record));
+    if process.rlimits.is_empty() {
+        process.rlimits.clone_from(&record.rlimits);
+    }
     let or = |own: &mut Option<String>, containers: &Option<String>| *own = own.take().or_else(|| containers.clone());
     or(&mut process.apparmor_profile, &record.apparmor_profile);
     or(&mut process.selinux_label, &record.selinux_label);
@@ -45,6 +55,19 @@ pub fn fill_in(process: &mut Process, record: &ExecRecord) {
         initial: record.initial_cpus.clone(),
         final_: record.final_cpus.clone(),
     });
+}
+
+fn scheduler(record: &ExecRecord) -> Option<Scheduler> {
+    let (policy, flags, nice, priority, runtime, deadline, period) = record.scheduler?;
+    Some(Scheduler {
+        policy,
+        flags,
+        nice,
+        priority,
+        runtime,
+        deadline,
+        period,
+    })
 }
 
 /// A plan with nothing but the container's execution domain and memory policy.
@@ -87,6 +110,16 @@ mod tests {
         let process = Process {
             oom_score_adj: Some(5),
             io_priority: Some((2, 3)),
+            scheduler: Some(Scheduler {
+                policy: 6,
+                flags: 1,
+                nice: -2,
+                priority: 3,
+                runtime: 4,
+                deadline: 5,
+                period: 6,
+            }),
+            rlimits: vec![(7, 100, 200)],
             apparmor_profile: Some("profile".to_owned()),
             selinux_label: Some("label".to_owned()),
             exec_cpu_affinity: Some(CpuAffinity {
@@ -107,16 +140,22 @@ mod tests {
         fill_in(&mut silent, &record);
         assert_eq!(silent.oom_score_adj, process.oom_score_adj);
         assert_eq!(silent.io_priority, process.io_priority);
+        assert_eq!(silent.scheduler, process.scheduler);
+        assert_eq!(silent.rlimits, process.rlimits);
         assert_eq!(silent.apparmor_profile, process.apparmor_profile);
         assert_eq!(silent.selinux_label, process.selinux_label);
         assert_eq!(silent.exec_cpu_affinity, process.exec_cpu_affinity);
         let mut own = Process {
             oom_score_adj: Some(6),
+            rlimits: vec![(4, 0, 0)],
+            scheduler: Some(Scheduler::default()),
             apparmor_profile: Some("other".to_owned()),
             ..Process::default()
         };
         fill_in(&mut own, &record);
         assert_eq!(own.oom_score_adj, Some(6));
+        assert_eq!(own.rlimits, [(4, 0, 0)]);
+        assert_eq!(own.scheduler, Some(Scheduler::default()));
         assert_eq!(own.apparmor_profile.as_deref(), Some("other"));
         assert_eq!(own.selinux_label.as_deref(), Some("label"));
     }

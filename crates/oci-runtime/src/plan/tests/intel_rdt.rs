@@ -14,18 +14,26 @@ fn schemas_become_lines() {
     assert_eq!(plan(json!({})).intel_rdt, None);
     // The section alone asks for a class of the container's own.
     assert_eq!(rdt(json!({})), IntelRdt::default());
-    let lines = |value: Value| rdt(value).lines;
+    let lines = |value: Value| {
+        let rdt = rdt(value);
+        (rdt.schemas.join("+"), rdt.schemata.join("+"))
+    };
+    let wanted = |schemas: &str, schemata: &str| (schemas.to_owned(), schemata.to_owned());
     assert_eq!(
         lines(json!({"l3CacheSchema": "L3:0=f\nMB:0=20\n"})),
-        ["L3:0=f", "MB:0=20"]
+        wanted("L3:0=f+MB:0=20", "")
     );
     assert_eq!(
         lines(json!({"l3CacheSchema": "MB:0=20\nL3:0=f", "memBwSchema": "MB:0=70", "schemata": ["L2:0=1", "L3:0=7"]})),
-        ["L3:0=f", "MB:0=70", "L2:0=1", "L3:0=7"]
+        wanted("L3:0=f+MB:0=70", "L2:0=1+L3:0=7")
     );
     let monitored = rdt(json!({"closID": "/", "enableMonitoring": true}));
     assert_eq!((monitored.clos_id.as_deref(), monitored.monitoring), (Some("/"), true));
     assert_eq!(rdt(json!({"closID": ""})).clos_id, None);
+    assert_eq!(
+        rdt(json!({"enableCMT": false, "enableMBM": false})),
+        IntelRdt::default()
+    );
 }
 
 #[test]
@@ -48,6 +56,14 @@ fn refused_classes() {
         (
             with("memBwSchema", json!("\u{0}")),
             "linux.intelRdt.memBwSchema: must not contain a NUL byte",
+        ),
+        (
+            with("memBwSchema", json!("L3:0=f")),
+            "linux.intelRdt.memBwSchema: \"L3:0=f\" must be one line that starts with \"MB:\"",
+        ),
+        (
+            with("memBwSchema", json!("MB:0=20\nL3:0=f")),
+            "linux.intelRdt.memBwSchema: \"MB:0=20\\nL3:0=f\" must be one line that starts with \"MB:\"",
         ),
     ]);
 }

@@ -198,14 +198,18 @@ fn empty_forms_ask_for_nothing() {
 #[test]
 fn sections_for_other_platforms_are_ignored_with_a_warning() {
     let plan = plan(
-        json!({"process": {"commandLine": "cmd.exe"}, "windows": {"layerFolders": ["C:\\x"]}, "vm": {"kernel": {"path": "/k"}}}),
+        json!({"process": {"commandLine": "cmd.exe", "user": {"username": "somebody"}},
+            "windows": {"layerFolders": ["C:\\x"]}, "vm": {"kernel": {"path": "/k"}}, "solaris": {}, "zos": {}}),
     );
     assert_eq!(
         plan.warnings,
         [
+            "process.user.username: ignored, as this is not its platform",
             "process.commandLine: ignored, as this is not its platform",
+            "solaris: ignored, as this is not its platform",
             "windows: ignored, as this is not its platform",
-            "vm: ignored, as this is not its platform"
+            "vm: ignored, as this is not its platform",
+            "zos: ignored, as this is not its platform"
         ]
     );
 }

@@ -3,10 +3,12 @@
 //! Each test takes the smallest valid config and lays a patch over it (RFC 7386: null removes a field). What is
 //! compared is the whole text of the error, JSON path included, or the part of the plan that the rule is about.
 
+mod compact;
 mod devices;
 mod golden;
 mod id_maps;
 mod intel_rdt;
+mod judge;
 mod misc;
 mod mounts;
 mod mutations;
@@ -15,12 +17,37 @@ mod net_devices;
 mod process;
 mod scheduling;
 
+use nucleus_cgroup::{Facts, Layout};
 use serde_json::{Value, json};
 
 use super::{Host, Options, Plan, PlanError};
 
 /// A host of today: root, and capabilities up to CAP_CHECKPOINT_RESTORE.
-pub(super) const HOST: Host = Host { euid: 0, last_cap: 40 };
+pub(super) const HOST: Host = Host {
+    euid: 0,
+    last_cap: 40,
+    capabilities: u64::MAX,
+};
+
+/// Hosts with every controller: on one hierarchy of v1, and on v2.
+pub(super) fn layouts() -> &'static [Layout; 2] {
+    static LAYOUTS: std::sync::OnceLock<[Layout; 2]> = std::sync::OnceLock::new();
+    LAYOUTS.get_or_init(|| {
+        let names = "cpu,cpuset,memory,devices,freezer,blkio,pids,hugetlb,net_cls,net_prio,rdma";
+        let v1 = Layout::parse(&Facts {
+            own: &format!("1:{names}:/\n"),
+            mountinfo: &format!("2 1 0:2 / /sys/fs/cgroup/v1 rw - cgroup cgroup rw,{names}\n"),
+            ..Facts::default()
+        });
+        let v2 = Layout::parse(&Facts {
+            v2_mount: Some("/sys/fs/cgroup"),
+            v2_controllers: "cpuset cpu io memory hugetlb pids rdma misc",
+            own: "0::/\n",
+            mountinfo: "",
+        });
+        [v1, v2]
+    })
+}
 
 /// What `create` without flags says.
 pub(super) fn options() -> Options {

@@ -339,3 +339,41 @@ fn refused_sysctls() {
         ),
     ]);
 }
+
+#[test]
+fn the_owner_of_the_control_group() {
+    let owner = |patch: Value| {
+        let mut config = json!({
+            "mounts": [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid"]}],
+            "process": {"user": {"uid": 5}},
+            "linux": {"namespaces": [{"type": "mount"}, {"type": "cgroup"}]}
+        });
+        for (field, value) in patch.as_object().unwrap() {
+            config[field] = value.clone();
+        }
+        plan(config).cgroup_owner
+    };
+    let namespaces = |user: Value| json!([{"type": "mount"}, {"type": "cgroup"}, user]);
+    let maps = json!([{"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 4, "hostID": 9000, "size": 2}]);
+    assert_eq!(owner(json!({})), Some(5));
+    let mapped = json!({"namespaces": namespaces(json!({"type": "user"})), "uidMappings": maps, "gidMappings": maps});
+    assert_eq!(owner(json!({"linux": mapped})), Some(9001));
+    // Nobody: without a process, a namespace of its own, or a mount that can be written; with a map that is not ours.
+    let mount = |field: &str, value: Value| {
+        let mut mount = json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"});
+        mount[field] = value;
+        json!({"mounts": [mount]})
+    };
+    for patch in [
+        json!({"process": null}),
+        json!({"mounts": null}),
+        json!({"linux": {"namespaces": [{"type": "mount"}]}}),
+        json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "cgroup", "path": "/proc/7/ns/cgroup"}]}}),
+        json!({"linux": {"namespaces": namespaces(json!({"type": "user", "path": "/proc/7/ns/user"}))}}),
+        mount("options", json!(["nosuid", "ro"])),
+        mount("source", json!("none")),
+        mount("destination", json!("/cgroup")),
+    ] {
+        assert_eq!(owner(patch.clone()), None, "{patch}");
+    }
+}

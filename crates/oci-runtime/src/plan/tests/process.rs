@@ -214,6 +214,23 @@ fn capabilities_that_cannot_be_had_are_dropped_with_a_warning() {
         plan.warnings,
         ["ignoring unknown or unavailable capabilities: [CAP_BPF CAP_CHECKPOINT_RESTORE]",]
     );
+    // What the runtime has not got it cannot give, but a user namespace has everything.
+    let poor = Host {
+        capabilities: 1 << 5,
+        ..HOST
+    };
+    let bounding = |linux: Value| {
+        let mut config = with(json!({"capabilities": {"bounding": ["CAP_BPF", "CAP_KILL"]}}));
+        super::merge(&mut config, linux);
+        let plan = compile_with(config, &options(), &poor).unwrap();
+        (
+            plan.process.unwrap().capabilities.unwrap().bounding,
+            plan.warnings.len(),
+        )
+    };
+    assert_eq!(bounding(json!({})), (1 << 5, 1));
+    let user = json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "user", "path": "/proc/1/ns/user"}]}});
+    assert_eq!(bounding(user), (1 << 5 | 1 << 39, 0));
 }
 
 #[test]

@@ -349,7 +349,7 @@ fn refused_rules() {
 
 #[test]
 fn the_profile_of_docker() {
-    let profile = stock("docker-default");
+    let profile = stock("docker-23-style");
     let names: usize = profile.syscalls().iter().flatten().map(|call| call.names().len()).sum();
     assert!(names > 300);
     let filter = Filter(compile(&profile).unwrap().program);

@@ -1,0 +1,79 @@
+# shellcheck shell=bash disable=SC2317,SC2016,SC2086,SC2034 # sourced by `tests`; `check` calls functions by name
+# What limits do to a container that goes beyond them, not only what is written.
+guest init || return 0
+cgroup=/sys/fs/cgroup/vm-test/box
+
+# bounded JSON WORD...: starts the container `box` with these `linux.resources`, to run these words.
+bounded() {
+    local resources=$1
+    shift
+    bundle /tmp/box '.linux.cgroupsPath = "/vm-test/box" | .linux.resources += '"$resources"' | .process.args = $ARGS.positional' \
+        "$@" || return 1
+    /share/nucleus create --bundle /tmp/box box >/tmp/output 2>&1 </dev/null || { cat /tmp/output && return 1; }
+}
+
+# eventually COMMAND...: within ten seconds it succeeds.
+eventually() {
+    local n
+    for n in {1..100}; do
+        "$@" && return
+        sleep 0.1
+    done
+    echo "in vain: $*" && return 1
+}
+
+counted() { # counted FILE WORD: the counter of that name is not zero
+    grep -q "^$2 [1-9]" "$cgroup/$1" || { ! cat "$cgroup/$1"; }
+}
+
+memory() {
+    local bad=0
+    bounded '{ "memory": { "limit": 16777216, "swap": 16777216 } }' \
+        sh -c 'dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 1000' || return 1
+    /share/nucleus events box >/tmp/events 2>&1 &
+    sleep 1
+    /share/nucleus start box || bad=1
+    eventually grep -q '"type":"oom"' /tmp/events || { cat /tmp/events && bad=1; }
+    counted memory.events oom_kill || bad=1
+    /share/nucleus delete --force box || bad=1
+    wait
+    return $bad
+}
+
+tasks() {
+    local bad=0
+    bounded '{ "pids": { "limit": 20 } }' sh -c 'bomb() { bomb | bomb & }; bomb; sleep 1000' || return 1
+    /share/nucleus start box || bad=1
+    eventually counted pids.events max >/dev/null || { cat $cgroup/pids.* && bad=1; }
+    [ "$(cat $cgroup/pids.peak)" -le 20 ] || { cat $cgroup/pids.* && bad=1; }
+    /share/nucleus delete --force box || bad=1
+    nothing_left || bad=1
+    return $bad
+}
+
+processor() {
+    local bad=0
+    bounded '{ "cpu": { "quota": 2000, "period": 20000 } }' sh -c 'while :; do :; done' || return 1
+    /share/nucleus start box || bad=1
+    eventually counted cpu.stat nr_throttled >/dev/null || { cat $cgroup/cpu.stat && bad=1; }
+    /share/nucleus events --stats box | jq -e '.data.cpu.throttling.throttledPeriods > 0' || bad=1
+    /share/nucleus delete --force box || bad=1
+    return $bad
+}
+
+devices() {
+    local said
+    bundle /tmp/box '.process.capabilities |= map_values(. + ["CAP_MKNOD"]) | .process.args = $ARGS.positional | .root.readonly = false
+        | .linux.resources.devices += [{ "allow": true, "type": "c", "major": 1, "minor": 9, "access": "r" }]' \
+        sh -c 'for n in 9 11; do mknod /d$n c 1 $n; dd if=/d$n of=/dev/null bs=1 count=1 2>&1 | grep -E "denied|permitted"; done
+            dd if=/dev/zero of=/d9 bs=1 count=1 2>&1 | grep -E "denied|permitted"; rm /d9 /d11' || return 1
+    ln -sf busybox /tmp/box/rootfs/bin/mknod && ln -sf busybox /tmp/box/rootfs/bin/rm
+    said=$(/share/nucleus run --bundle /tmp/box box </dev/null 2>&1)
+    [ "$said" = "dd: can't open '/d11': Operation not permitted
+dd: can't open '/d9': Operation not permitted" ] || { echo "it said: $said" && return 1; }
+}
+
+check 'memory over the limit is told by events, and costs a life' memory
+check 'a fork bomb ends at the limit' tasks
+check 'a busy loop is throttled' processor
+check 'device rules permit and deny' devices
