@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Many containers at once through the command line: COUNT (200) are created, started, exec'd into, killed and deleted,
-# ROUNDS at a time (16), and as many as a quarter of them are run in the foreground. RUNTIME=/path/to/runtime stress.sh
+# AT_ONCE at a time (16), then a quarter as many are run in the foreground. RUNTIME=/path/to/runtime stress.sh
 # Called by `make stress`, by all.sh, and by hand.
 # Rule: every exit code is right, nothing that the caller has open comes into a container, and nothing is left: no
 # process, mount, cgroup, directory or file of the runtime. (A runtime that has ended holds no descriptor; what its
@@ -20,12 +20,12 @@ clear_all() {
     for id in $("${rt[@]}" list -q); do "${rt[@]}" delete --force "$id"; done
 }
 
-# Two bundles with one root filesystem: one that waits to be killed, one that says what it sees and ends as it is told.
+# Two bundles with one root filesystem: one that waits to be killed, one that ends with the code that it is told.
 set_up() {
     RUNTIME=$NUCLEUS "$here_stress/bundle.sh" wait sleep 1000
     mkdir told
     jq --arg root "$PWD/wait/rootfs" '.root.path = $root | .process.args = ["sh", "-c",
-        "trap \"exit $(cat /run/code)\" TERM; mkfifo /run/end; read code </run/end; exit $code"]
+        "mkfifo /run/end; read code </run/end; exit $code"]
         | .mounts += [{ destination: "/run", type: "tmpfs", source: "tmpfs" }]' wait/config.json >told/config.json
     mkdir state codes
 }

@@ -173,7 +173,7 @@ typed() {
     mkfifo keys
     exec 9<>keys # open until the end: an end of input would be typed as ^D
     printf '%s\n' "$keys" >&9
-    script -qec "stty rows 33 cols 99; $*" /dev/null <&9 || rc=$?
+    script -qec "stty rows 33 cols 99; $*" /dev/null <&9 9<&- || rc=$?
     exec 9<&-
     rm keys
     return "$rc"

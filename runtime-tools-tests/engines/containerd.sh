@@ -43,6 +43,8 @@ step_up() {
 
 # With the native snapshotter: overlay's would do as well, but this one leaves nothing to unmount in question.
 run=(ctr run --runc-binary "$NUCLEUS" --snapshotter native)
+# For a program whose output is looked at: ctr loses what a task has written that ends before ctr has opened its FIFO.
+held=(sh -c '"$@"; s=$?; sleep 0.1; exit $s' held)
 create=(ctr container create --snapshotter native) # knows no --runc-binary
 
 pid_of() { ctr task ls | awk -v id="$1" '$1 == id { print $2 }'; }
@@ -50,7 +52,7 @@ status_of() { ctr task ls | awk -v id="$1" '$1 == id { print $3 }'; }
 is_status() { [ "$(status_of "$1")" = "$2" ]; }
 
 step_separate() {
-    "${create[@]}" "$I" sep awk 'BEGIN { print "late"; exit 5 }'
+    "${create[@]}" "$I" sep awk 'BEGIN { print "late"; fflush(); system("sleep 0.1"); exit 5 }' # a -c would be ctr's own
     want "$(status_of sep)" ''
     want "$(ctr task start sep || echo "status $?")" $'late\nstatus 5'
     ctr container rm sep
@@ -172,10 +174,10 @@ step_limits() {
 step_mount() {
     mkdir -p vol
     echo outside >vol/in
-    want "$("${run[@]}" --rm --mount "type=bind,src=$PWD/vol,dst=/data,options=rbind:rw" "$I" m1 \
+    want "$("${run[@]}" --rm --mount "type=bind,src=$PWD/vol,dst=/data,options=rbind:rw" "$I" m1 "${held[@]}" \
         sh -c 'cat /data/in; echo inside >/data/out')" outside
     want "$(cat vol/out)" inside
-    want "$("${run[@]}" --rm --mount "type=bind,src=$PWD/vol,dst=/data,options=rbind:ro" "$I" m2 \
+    want "$("${run[@]}" --rm --mount "type=bind,src=$PWD/vol,dst=/data,options=rbind:ro" "$I" m2 "${held[@]}" \
         sh -c 'touch /data/no 2>/dev/null || cat /data/in')" outside
     refused test -e vol/no
 }
@@ -381,14 +383,14 @@ few_open_files() { [ "$(open_files)" -le "$1" ]; }
 
 step_sequential() {
     local i
-    for i in $(seq 20); do want "$("${run[@]}" --rm "$I" "seq$i" echo "$i")" "$i"; done
+    for i in $(seq 20); do want "$("${run[@]}" --rm "$I" "seq$i" "${held[@]}" echo "$i")" "$i"; done
     all_gone
 }
 
 step_parallel() {
     local i pids=()
     for i in 1 2 3 4 5 6; do
-        "${run[@]}" --rm "$I" "par$i" sh -c "sleep 0.3; echo $i" >"par.$i" &
+        "${run[@]}" --rm "$I" "par$i" "${held[@]}" echo "$i" >"par.$i" &
         pids+=($!)
     done
     for i in "${pids[@]}"; do wait "$i"; done
@@ -404,7 +406,7 @@ daemon containerd.log containerd -c config.toml
 holds 'containerd is up and has the image' step_up
 baseline
 documented 'ctr '
-prints 'run prints from inside' "$(uname -s) 1" "${run[@]}" --rm "$I" r1 sh -c 'echo $(uname -s) $$'
+prints 'run prints from inside' "$(uname -s) 1" "${run[@]}" --rm "$I" r1 sh -c 'echo $(uname -s) $$; sleep 0.1'
 exits 'exit status 0' 0 '^$' "${run[@]}" --rm "$I" r2 sh -c 'echo; exit 0'
 exits 'exit status 7' 7 '^$' "${run[@]}" --rm "$I" r3 sh -c 'echo; exit 7'
 exits 'killed by a signal: 128 + number' 137 '^$' "${run[@]}" --rm --with-ns pid:/proc/1/ns/pid "$I" r4 sh -c 'echo; kill -KILL $$'
@@ -422,32 +424,32 @@ holds 'kill --all' step_kill_all
 holds 'kill of a stopped task: "already finished"' step_kill_stopped
 holds "the host's PID namespace: the rest is killed with init" step_hostpid
 holds 'task ps' step_ps
-prints 'environment and working directory' 'b /tmp' "${run[@]}" --rm --env A=b --cwd /tmp "$I" e1 sh -c 'echo $A $(pwd)'
+prints 'environment and working directory' 'b /tmp' "${run[@]}" --rm --env A=b --cwd /tmp "$I" e1 "${held[@]}" sh -c 'echo $A $(pwd)'
 holds "a bundle's own config.json: user, host name" step_config_json
 limits 'memory and cpu limits' step_limits
 limits 'task metrics: memory, cpu time, processes' step_metrics
 holds 'pause, resume; a paused one is killed' step_pause
 limits "events: the shim's own" step_events
 holds 'bind mounts: rw, ro' step_mount
-prints 'read-only root' refused "${run[@]}" --rm --read-only "$I" e4 sh -c 'touch /x 2>/dev/null || echo refused'
-prints 'network: none' lo "${run[@]}" --rm "$I" e5 ls /sys/class/net
-prints 'network: host' "$(readlink /proc/self/ns/net)" "${run[@]}" --rm --net-host "$I" e6 readlink /proc/self/ns/net
-prints 'capabilities: default' 'CapEff: 00000000a80425fb CapBnd: 00000000a80425fb' "${run[@]}" --rm "$I" e7 sh -c "echo $caps"
-prints 'capabilities: dropped' 'CapEff: 00000000a80405fb CapBnd: 00000000a80405fb' "${run[@]}" --rm --cap-drop CAP_NET_RAW "$I" e8 sh -c "echo $caps"
-prints 'no new privileges' 'NoNewPrivs: 1' "${run[@]}" --rm "$I" e9 sh -c 'echo $(grep NoNewPrivs /proc/self/status)'
-prints 'seccomp: filter is on' 'Seccomp: 2' "${run[@]}" --rm --seccomp "$I" e10 sh -c 'echo $(grep Seccomp: /proc/self/status)'
-prints 'masked and read-only paths' '0 refused' "${run[@]}" --rm "$I" e11 sh -c 'echo x 2>/dev/null >/proc/sys/kernel/domainname || echo $(cat /proc/timer_list | wc -c) refused'
-prints 'device is added' 'a:e5' "${run[@]}" --rm --device /dev/fuse "$I" e12 stat -c '%t:%T' /dev/fuse
-prints 'rlimits' 1024 "${run[@]}" --rm "$I" e13 sh -c 'ulimit -Hn'
-prints 'no pivot_root' pivoted "${run[@]}" --rm --no-pivot "$I" e14 echo pivoted
-prints 'user namespace' '0 100000 5000 0 200000 5000 0 0:0' "${run[@]}" --rm --uidmap 0:100000:5000 --gidmap 0:200000:5000 "$I" e16 \
+prints 'read-only root' refused "${run[@]}" --rm --read-only "$I" e4 "${held[@]}" sh -c 'touch /x 2>/dev/null || echo refused'
+prints 'network: none' lo "${run[@]}" --rm "$I" e5 "${held[@]}" ls /sys/class/net
+prints 'network: host' "$(readlink /proc/self/ns/net)" "${run[@]}" --rm --net-host "$I" e6 "${held[@]}" readlink /proc/self/ns/net
+prints 'capabilities: default' 'CapEff: 00000000a80425fb CapBnd: 00000000a80425fb' "${run[@]}" --rm "$I" e7 "${held[@]}" sh -c "echo $caps"
+prints 'capabilities: dropped' 'CapEff: 00000000a80405fb CapBnd: 00000000a80405fb' "${run[@]}" --rm --cap-drop CAP_NET_RAW "$I" e8 "${held[@]}" sh -c "echo $caps"
+prints 'no new privileges' 'NoNewPrivs: 1' "${run[@]}" --rm "$I" e9 "${held[@]}" sh -c 'echo $(grep NoNewPrivs /proc/self/status)'
+prints 'seccomp: filter is on' 'Seccomp: 2' "${run[@]}" --rm --seccomp "$I" e10 "${held[@]}" sh -c 'echo $(grep Seccomp: /proc/self/status)'
+prints 'masked and read-only paths' '0 refused' "${run[@]}" --rm "$I" e11 "${held[@]}" sh -c 'echo x 2>/dev/null >/proc/sys/kernel/domainname || echo $(cat /proc/timer_list | wc -c) refused'
+prints 'device is added' 'a:e5' "${run[@]}" --rm --device /dev/fuse "$I" e12 "${held[@]}" stat -c '%t:%T' /dev/fuse
+prints 'rlimits' 1024 "${run[@]}" --rm "$I" e13 "${held[@]}" sh -c 'ulimit -Hn'
+prints 'no pivot_root' pivoted "${run[@]}" --rm --no-pivot "$I" e14 "${held[@]}" echo pivoted
+prints 'user namespace' '0 100000 5000 0 200000 5000 0 0:0' "${run[@]}" --rm --uidmap 0:100000:5000 --gidmap 0:200000:5000 "$I" e16 "${held[@]}" \
     sh -c 'echo $(cat /proc/self/uid_map /proc/self/gid_map) $(id -u) $(stat -c %u:%g /bin)'
 holds 'a root filesystem by path' step_rootfs
 holds 'a terminal' step_terminal
 holds 'exec: output, user, exit codes' step_exec
 holds 'exec -t: a terminal' step_exec_terminal
 holds 'a cgroup by path, a pid file' step_places
-prints 'new privileges are allowed' 'NoNewPrivs: 0' "${run[@]}" --rm --allow-new-privs "$I" e15 sh -c 'echo $(grep NoNewPrivs /proc/self/status)'
+prints 'new privileges are allowed' 'NoNewPrivs: 0' "${run[@]}" --rm --allow-new-privs "$I" e15 "${held[@]}" sh -c 'echo $(grep NoNewPrivs /proc/self/status)'
 holds 'checkpoint: refused, the task lives on' step_checkpoint
 holds 'kill while it starts' step_kill_starting
 holds 'kill while it ends by itself' step_kill_ending

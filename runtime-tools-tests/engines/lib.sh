@@ -150,7 +150,20 @@ private_cgroups() {
         esac
     done < <(grep -E '^[^ ]+ /sys/fs/cgroup/[^ /]+ cgroup2? ' /proc/self/mounts)
     find /sys/fs/cgroup -maxdepth 1 -type l -exec cp -P -t "$new" {} + || return 1
-    umount -R /sys/fs/cgroup && mount --move "$new" /sys/fs/cgroup && mount -o remount,ro /sys/fs/cgroup
+    umount -R /sys/fs/cgroup && mount --move "$new" /sys/fs/cgroup && mount -o remount,ro /sys/fs/cgroup || return 1
+    other_hierarchies
+}
+
+# Hierarchies of the kernel that are mounted elsewhere on the host (by a test beside this one, say), aside: containerd
+# gives no metrics and no message of the memory killer if it finds no mount for a line of /proc/PID/cgroup.
+other_hierarchies() {
+    local controllers dir
+    while IFS=: read -r _ controllers _; do
+        case $controllers in '' | name=*) continue ;; esac
+        ! awk '$3 == "cgroup" { print $4 }' /proc/self/mounts | grep -Eq "(^|,)$controllers(,|\$)" || continue
+        dir=$WORK/hierarchies/$controllers
+        mkdir -p "$dir" && mount -t cgroup -o "$controllers" cgroup "$dir" || return 1
+    done </proc/self/cgroup
 }
 
 hand_down() { sed 's/[a-z_]\+/+&/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control; }

@@ -5,7 +5,7 @@
 # (TALLY); fails when any step has failed or when an engine's script ended without giving its counts.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -gt 0 ] || set -- podman-rootless docker podman containerd build # the longest first
+[ $# -gt 0 ] || set -- podman docker podman-rootless containerd build # the longest first
 JOBS=${JOBS:-$(nproc)}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
