@@ -27,7 +27,8 @@ stage() {
 # Each test of `cargo test` counts; a build that fails counts as one failure.
 cargo_tests() {
     local rc=0 counts start=$SECONDS
-    cargo test --workspace --locked --no-fail-fast >"$log" 2>&1 || rc=$?
+    # A caller in the background ignores SIGINT, and so would the containers' programs: sh cannot trap it then.
+    env --default-signal cargo test --workspace --locked --no-fail-fast >"$log" 2>&1 || rc=$?
     counts=$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 \2 \3/p' "$log" \
         | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
     # shellcheck disable=SC2086 # three numbers

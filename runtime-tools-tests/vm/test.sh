@@ -74,7 +74,7 @@ for mode in "${guests[@]}"; do
     skipped=$(grep -c '^skip ' "$work/$mode.out" || true)
     grep -v '^ok ' "$work/$mode.out" | sed "s/^/$mode: /" || true
     # The tests' verdict is the exit status, too: a guest that ends before its last line is a failure of its own.
-    if [ "$(cat "$work/$mode.rc")" != 0 ] && [ "$failed" = 0 ] || [ "$passed" = 0 ]; then
+    if [ "$(cat "$work/$mode.rc")" != 0 ] && [ "$failed" = 0 ] || { [ "$passed" = 0 ] && [ -z "${VM_ONLY:-}" ]; }; then
         sed "s/^/$mode: # /" "$work/$mode.err"
         echo "$mode: not ok the virtual machine (status $(cat "$work/$mode.rc"))"
         failed=$((failed + 1))

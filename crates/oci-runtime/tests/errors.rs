@@ -460,3 +460,32 @@ fn the_log_is_added_to() {
         serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{e}: {line}"));
     }
 }
+
+#[test]
+fn a_systemd_that_is_not_there() {
+    let Some(test) = Test::new() else { return };
+    if kind() != Kind::Nucleus {
+        return;
+    }
+    let c = test.container(&["true"]);
+    let bundle = c.bundle.to_str().expect("path");
+    let annotation = "org.systemd.property.KillMode";
+    c.edit(|config| config["annotations"] = json!({ annotation: "'none'" }));
+    for verb in [&["create", "--bundle", bundle, &c.id][..], &["check", bundle]] {
+        let run = test.runtime().env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/no/such/bus");
+        let out = run.arg("--systemd-cgroup").args(verb).run().exits(1);
+        let said = "cannot reach the system bus at unix:path=/no/such/bus: no such file or directory";
+        let out = out.fails(said);
+        assert_eq!(out.stderr.trim_end().lines().count(), 1, "one line: {out}");
+        test.nothing_left();
+    }
+    // Without the flag nobody asks, and the annotation only says so with --debug.
+    let run = test.runtime().env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/no/such/bus");
+    let out = run.args(["--debug", "run", "--bundle", bundle, &c.id]).run().ok();
+    assert!(
+        out.stderr
+            .contains(&format!("annotations.{annotation} is ignored without --systemd-cgroup")),
+        "{out}"
+    );
+    test.nothing_left();
+}

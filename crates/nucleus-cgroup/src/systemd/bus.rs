@@ -102,6 +102,18 @@ pub(super) fn stop(bus: Bus, unit: &str) -> Result<(), Error> {
     })
 }
 
+/// Moves a process into a unit, or a cgroup below it.
+pub(super) fn attach(bus: Bus, unit: &str, below: &str, pid: u32) -> Result<(), Error> {
+    talk(
+        bus,
+        &format!("cannot add a process to unit {unit}"),
+        async |connection| {
+            call(connection, "AttachProcessesToUnit", &(unit, below, &[pid][..])).await?;
+            Ok(())
+        },
+    )
+}
+
 /// Where a user's bus is: as sd_bus_open_user(3) looks for it.
 pub(super) fn user_address() -> Option<String> {
     let told = |name| std::env::var(name).ok().filter(|text| !text.is_empty());

@@ -11,6 +11,7 @@
 //! thread is left when it returns, because the caller forks.
 
 mod annotation;
+mod attach;
 mod bus;
 mod device;
 mod name;

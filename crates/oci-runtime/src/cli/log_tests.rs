@@ -87,7 +87,10 @@ fn a_file_that_cannot_be_opened_is_named() {
 fn formats_have_names() {
     assert_eq!("json".parse(), Ok(Format::Json));
     assert_eq!("text".parse(), Ok(Format::Text));
-    assert_eq!("yaml".parse::<Format>(), Err("unknown log-format \"yaml\"".to_owned()));
+    assert_eq!(
+        "yaml".parse::<Format>(),
+        Err("invalid log-format: \"yaml\" is neither text nor json".to_owned())
+    );
 }
 
 /// Runs `f` under a `--debug` of its own and returns the lines: (level, message).

@@ -19,7 +19,7 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// JSON file of the linux.resources to change; `-` is standard input. Only the flags of Intel RDT count beside it
+    /// File of linux.resources as JSON, `-` for standard input; beside it only the flags of Intel RDT count
     #[arg(long, short, value_name = "FILE")]
     resources: Option<PathBuf>,
     /// Weight of block I/O, 10 to 1000
@@ -117,7 +117,10 @@ fn read(path: &Path) -> Result<LinuxResources, Box<dyn std::error::Error>> {
         return Err(format!("--resources {name}: must be a JSON object").into());
     }
     let mut json = serde_json::Deserializer::from_slice(&text);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| format!("--resources {name}: {error}").into())
+    let resources =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| format!("--resources {name}: {error}"))?;
+    json.end().map_err(|error| format!("--resources {name}: {error}"))?;
+    Ok(resources)
 }
 
 impl Args {

@@ -152,7 +152,7 @@ fn resources_come_from_a_file_or_standard_input() {
         c.verb("update", flag).stdin(&sent).run().ok().silent();
         has_memory(&c, 32, 32);
     }
-    for text in ["", "{", "[]", r#"{"pids": {"limit": "many"}}"#] {
+    for text in ["", "{", "[]", "{} {}", r#"{"pids": {"limit": "many"}}"#] {
         let out = c
             .verb("update", &["-r", "-"])
             .stdin(text)

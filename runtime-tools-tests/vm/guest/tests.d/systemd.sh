@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2317,SC2154 # sourced by `tests`; `check` calls functions by name
+# shellcheck shell=bash disable=SC2317,SC2154,SC2015,SC2016 # sourced by `tests`; `check` calls functions by name
 # The systemd driver, against the systemd that runs the guest: what the kernel's files say, what systemd's properties say,
 # and that neither keeps anything.
 guest systemd || return 0
@@ -204,13 +204,13 @@ a_killed_runtime_leaves_what_delete_clears() {
         | .hooks.createRuntime = [{ "path": "/tmp/systemd/killer" }]' || return 1
     nucleus create --bundle "$sd_bundle" killed >/tmp/output 2>&1 </dev/null && bad=1
     nucleus delete --force killed && gone nucleus-killed.scope || bad=1
-    # Anywhere: whenever the signal comes, delete clears it away.
+    # At each step (a debug build ends itself there), and anywhere: delete clears it away.
     bundle "$sd_bundle" 'del(.linux.cgroupsPath) | .process.args = ["sleep", "1000"]' || return 1
-    for round in 0.05 0.1 0.15 0.2 0.25 0.3 0.5; do
-        timeout --signal KILL $round /share/nucleus --systemd-cgroup create --bundle "$sd_bundle" "k$round" \
-            >/dev/null 2>&1 </dev/null
+    for round in 2 3 4 5 6 7 8 9 0.1 0.2 0.3; do
+        NUCLEUS_KILL_AT=$round timeout --signal KILL "${round/#[2-9]/20}" \
+            /share/nucleus --systemd-cgroup create --bundle "$sd_bundle" "k$round" >/dev/null 2>&1 </dev/null
         scope=nucleus-k$round.scope
-        nucleus delete --force "k$round" && gone "$scope" || { echo "after $round s" && bad=1; }
+        nucleus delete --force "k$round" && gone "$scope" || { echo "at $round" && bad=1; }
     done
     is 'failed units' '' systemctl list-units --failed --plain --no-legend 'nucleus-*' || bad=1
     return $bad
@@ -251,8 +251,9 @@ outside() {
 user_ctl() { systemctl --user --machine=tester@.host "$@"; }
 user_property() { is "$2" "$3" user_ctl show --property "$2" --value "$1"; }
 
-# user_bundle JQ-FILTER
+# user_bundle JQ-FILTER. The first one may come before the user's systemd is up.
 user_bundle() {
+    for _ in {1..100}; do [ -S /run/user/1000/bus ] && break; sleep 0.3; done
     rm -rf "$user_home" && bundle "$user_home" && rm "$user_home/config.json" || return 1
     chown -R tester "$user_home"
     outside /share/nucleus spec --rootless || return 1
@@ -285,8 +286,14 @@ from_the_outside() { user_bundle . && user_run outside; }
 
 # As podman calls a runtime: root of a user namespace that is there already.
 as_root_of_a_namespace() {
+    local bad=0 holder
     user_bundle 'del(.linux.uidMappings, .linux.gidMappings) | .linux.namespaces |= map(select(.type != "user"))' || return 1
-    user_run inside unshare --user --map-root-user
+    outside unshare --user --map-root-user sleep 4711 &
+    for _ in 1 2 3 4 5 6 7 8 9 10; do holder=$(pgrep -u tester -x -f 'sleep 4711') && break; sleep 0.5; done
+    user_run inside nsenter --target "$holder" --user --preserve-credentials || bad=1
+    kill "$holder"
+    wait
+    return $bad
 }
 
 without_the_users_bus() {

@@ -158,7 +158,8 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     let pidfd_socket = PidfdSocket::connect(options.pidfd_socket.as_deref())?;
     let cgroups = target::cgroups(cgroup_of(&container.state.cgroup), &options.cgroups)?;
     let joiner = cgroups.joiner()?;
-    let unified = cgroups.unified_dir()?;
+    let unreachable = cgroups.is_out_of_reach()?;
+    let unified = cgroups.unified_dir()?.filter(|_| !unreachable);
     let (channel, guest_end) = channel::pair().explain(|| "cannot make a socket pair")?;
     let joins = plan.namespaces.join.iter().fold(0, |bits, (bit, _)| bits | bit);
     let guest = Guest {
@@ -189,6 +190,9 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     let birth = Birth::of_guest(joins, unified.as_ref().map(AsFd::as_fd), &beside_init, &by_writing);
     let born = || spawn(plan, guest, &birth)?.await_birth(plan, &birth, &channel);
     let mut guest = affinity::initially(affinity::of(plan), born).map_err(Error::Start)?;
+    if unreachable {
+        cgroups.attach(guest.pid())?;
+    }
     crate::step("exec:5", "serve");
     resctrl::join(&container.state.exec.resctrl, guest.pid()).map_err(Error::Start)?;
     await_ready(plan, &mut guest, &channel, (init, container)).map_err(Error::Start)?;
