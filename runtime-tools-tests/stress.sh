@@ -65,7 +65,8 @@ in_foreground() {
     "${rt[@]}" run --bundle told "$id" </dev/null &
     p=$!
     until "${rt[@]}" exec "$id" test -p /run/end 2>/dev/null; do kill -0 "$p"; sleep 0.05; done
-    code 0 "${rt[@]}" exec "$id" sh -c "echo $n >/run/end"
+    # Detached: with the container's end it is killed, perhaps before it has ended by itself.
+    code 0 "${rt[@]}" exec --detach "$id" sh -c "echo $n >/run/end" </dev/null >/dev/null
     wait "$p" || rc=$?
     [ "$rc" = "$n" ] || { echo "run: exit code $rc, wanted $n"; return 1; }
     code 1 "${rt[@]}" state "$id" 2>/dev/null

@@ -192,7 +192,7 @@ step_config_json() {
 step_rootfs() {
     "$here/../bundle.sh" --rootfs image
     echo here >image/mark
-    want "$(ctr run --runc-binary "$NUCLEUS" --rm --rootfs "$PWD/image" dir cat /mark)" here
+    want "$(ctr run --runc-binary "$NUCLEUS" --rm --rootfs "$PWD/image" dir /bin/cat /mark)" here
 }
 
 step_terminal() {
