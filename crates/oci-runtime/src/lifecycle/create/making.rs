@@ -36,7 +36,7 @@ pub struct Making {
 }
 
 impl Making {
-    /// Steps 3 to 6, up to an init that waits.
+    /// Steps 3 to 8, up to an init that waits.
     pub fn go(
         &mut self,
         options: &Options,
@@ -45,45 +45,16 @@ impl Making {
         (terminal, pidfd_socket): (&mut Terminal, &PidfdSocket),
         join: Vec<(u64, OwnedFd, String)>,
     ) -> Result<(Init, HostEnd, Option<OwnedFd>, Vec<Hook>)> {
-        let Compiled {
-            plan,
-            host,
-            cgroup,
-            notify,
-            ..
-        } = compiled;
-        self.state.cgroup = record_of(&cgroup.record());
-        self.resctrl = Resctrl::prepare(plan.intel_rdt.as_ref(), self.state.id.as_str())?;
-        self.state.resctrl = self.resctrl.as_ref().map(Resctrl::planned).unwrap_or_default();
-        self.reservation.save(&self.state, Durability::Passing)?;
-        let exec_fifo = match until {
-            Until::Start => {
-                self.reservation.make_fifo()?;
-                Some(self.reservation.open_fifo_for_init()?)
-            }
-            Until::Now => None,
-        };
-        if let Some(filter) = &plan.seccomp {
-            self.reservation.write_blob(SECCOMP_FILE, &filter.program)?;
-        }
-        let notify = notify.then(|| notify::prepare(&self.reservation)).transpose()?;
-        if let (Some(socket), Until::Now) = (&options.notify_socket, until) {
-            self.notify = Notify::listen(socket, &self.reservation)?;
-        }
+        self.record(&compiled)?;
+        let (exec_fifo, notify) = self.fill_directory(options, &compiled, until)?;
+        let Compiled { plan, host, cgroup, .. } = compiled;
         crate::step("4", "cgroup");
         let mut cgroup = cgroup.create()?;
-        let record = cgroup.record();
         // A rootless container may have to do without some of the groups that were planned.
-        self.state.cgroup = record_of(&record);
+        self.state.cgroup = record_of(&cgroup.record());
         let (channel, init_end) = channel::pair().explain(|| "cannot make a socket pair")?;
         let network = net_devices::joined_network(&plan, &join)?;
         let joiner = cgroup.joiner()?;
-        // On v1 device rules go in one by one, first of all the one that denies everything: init must not make its
-        // devices meanwhile. On v2 a program is attached whole, beside init's work.
-        let limits_first = !joiner.is_empty();
-        if limits_first {
-            cgroup.apply_limits()?;
-        }
         let own_cgroup_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP.bits() as u64);
         let inputs = Inputs {
             last: Last {
@@ -98,27 +69,14 @@ impl Making {
             joiner: (!joiner.is_empty()).then_some(joiner),
             join,
             id_mapped: trees(&plan, notify)?,
-            cgroups: cgroup_view(&host.cgroups, &record, own_cgroup_namespace),
+            cgroups: cgroup_view(&host.cgroups, &cgroup.record(), own_cgroup_namespace),
             procfs: host::open_procfs()?,
             console_socket: terminal.socket.take(),
             keyring: (!options.no_new_keyring).then(|| keyring_of(&options.id)).transpose()?,
             no_pivot: options.no_pivot,
             adopted: cgroup.adopts(),
         };
-        crate::step("5", "clone3");
-        let by_writing = || cgroup.full_joiner();
-        let birth = Birth::of_init(&plan.namespaces, cgroup.unified_dir(), &by_writing);
-        let cloned = spawn(&plan, inputs, &birth).map_err(Error::Start)?;
-        crate::step("6", "serve");
-        if !limits_first && !cgroup.adopts() {
-            cgroup.apply_limits()?;
-        }
-        let mut init = cloned.await_birth(&plan, &birth, &channel).map_err(Error::Start)?;
-        if cgroup.adopts() {
-            cgroup.adopt(init.pid())?;
-            cgroup.apply_limits()?;
-            channel.go().explain(|| "init is gone").map_err(Error::Start)?;
-        }
+        let mut init = clone_init(&plan, inputs, &mut cgroup, &channel)?;
         if let Some(resctrl) = &mut self.resctrl {
             resctrl.apply(init.pid()).map_err(Error::Start)?;
             self.state.resctrl = resctrl.made().to_vec();
@@ -128,23 +86,62 @@ impl Making {
         self.net_devices = net_devices::move_in(&plan, network, &init).map_err(Error::Start)?;
         self.serve(&plan, &host, &mut init, &channel)?;
         let terminal = terminal.master()?;
+        self.tell(options, &init, pidfd_socket)?;
+        cgroup.commit();
+        Ok((init, channel, terminal, plan.hooks.poststart))
+    }
+
+    /// Step 3: the state says what will be made before it is.
+    fn record(&mut self, compiled: &Compiled) -> Result<()> {
+        self.state.cgroup = record_of(&compiled.cgroup.record());
+        self.resctrl = Resctrl::prepare(compiled.plan.intel_rdt.as_ref(), self.state.id.as_str())?;
+        self.state.resctrl = self.resctrl.as_ref().map(Resctrl::planned).unwrap_or_default();
+        Ok(self.reservation.save(&self.state, Durability::Passing)?)
+    }
+
+    /// What else the container's directory holds: the exec FIFO, the filter for `exec`, the socket for READY.
+    fn fill_directory(
+        &mut self,
+        options: &Options,
+        compiled: &Compiled,
+        until: Until,
+    ) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+        let exec_fifo = match until {
+            Until::Start => {
+                self.reservation.make_fifo()?;
+                Some(self.reservation.open_fifo_for_init()?)
+            }
+            Until::Now => None,
+        };
+        if let Some(filter) = &compiled.plan.seccomp {
+            self.reservation.write_blob(SECCOMP_FILE, &filter.program)?;
+        }
+        let notify = compiled
+            .notify
+            .then(|| notify::prepare(&self.reservation))
+            .transpose()?;
+        if let (Some(socket), Until::Now) = (&options.notify_socket, until) {
+            self.notify = Notify::listen(socket, &self.reservation)?;
+        }
+        Ok((exec_fifo, notify))
+    }
+
+    /// Steps 7 and 8: whoever has asked is told which process it is.
+    fn tell(&mut self, options: &Options, init: &Init, pidfd_socket: &PidfdSocket) -> Result<()> {
         crate::step("7", "commit");
-        self.identify(&init)?;
+        self.identify(init)?;
         self.state.phase = Phase::Created;
         // A foreground `run` removes the container itself; all others leave it to somebody else.
-        let durability = if options.detach {
-            Durability::Lasting
-        } else {
-            Durability::Passing
+        let durability = match options.detach {
+            true => Durability::Lasting,
+            false => Durability::Passing,
         };
         self.reservation.save(&self.state, durability)?;
         crate::step("8", "pid file");
         if let Some(path) = &options.pid_file {
             pid_file::write(path, init.pid().as_raw_nonzero().get())?;
         }
-        pidfd_socket.send("standard", &init)?;
-        cgroup.commit();
-        Ok((init, channel, terminal, plan.hooks.poststart))
+        Ok(pidfd_socket.send("standard", init)?)
     }
 
     /// Step 6: does for init what it cannot do itself, until it is ready.
@@ -254,6 +251,33 @@ fn write_time_offsets(plan: &Plan, init: &Init) -> std::result::Result<(), Failu
     let path = format!("/proc/{}/timens_offsets", init.pid().as_raw_nonzero());
     let offsets = plan.time_offsets.as_deref().unwrap_or_default();
     std::fs::write(&path, offsets).explain(|| format!("linux.timeOffsets: cannot write {path}"))
+}
+
+/// Step 5, and the limits, each kind at its moment.
+///
+/// On v1 device rules go in one by one, first of all the one that denies everything: init must not make its devices
+/// meanwhile. On v2 a program is attached whole, beside init's work. systemd takes in a process that is there, and init
+/// waits until it has.
+fn clone_init(plan: &Plan, inputs: Inputs, cgroup: &mut nucleus_cgroup::Cgroup, channel: &HostEnd) -> Result<Init> {
+    let limits_first = inputs.joiner.is_some();
+    if limits_first {
+        cgroup.apply_limits()?;
+    }
+    crate::step("5", "clone3");
+    let by_writing = || cgroup.full_joiner();
+    let birth = Birth::of_init(&plan.namespaces, cgroup.unified_dir(), &by_writing);
+    let cloned = spawn(plan, inputs, &birth).map_err(Error::Start)?;
+    crate::step("6", "serve");
+    if !limits_first && !cgroup.adopts() {
+        cgroup.apply_limits()?;
+    }
+    let init = cloned.await_birth(plan, &birth, channel).map_err(Error::Start)?;
+    if cgroup.adopts() {
+        cgroup.adopt(init.pid())?;
+        cgroup.apply_limits()?;
+        channel.go().explain(|| "init is gone").map_err(Error::Start)?;
+    }
+    Ok(init)
 }
 
 /// Gives the container's control group to its user; never on v1, where delegation is not safe (config-linux.md).
