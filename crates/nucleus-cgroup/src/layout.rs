@@ -191,6 +191,10 @@ fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarch
     let mut found: Vec<Hierarchy> = Vec::new();
     for line in mountinfo.lines() {
         let Some(mount) = Mount::parse(line) else { continue };
+        if mount.point == Path::new(ROOT) {
+            // What lies below an earlier mount of the whole place is out of sight.
+            found.clear();
+        }
         if mount.fstype != "cgroup" || !mount.point.starts_with(ROOT) {
             continue;
         }

@@ -41,6 +41,21 @@ fn hybrid_places_each_controller() {
 }
 
 #[test]
+fn hierarchies_under_a_later_mount_are_not_there() {
+    let mountinfo = format!(
+        "{HYBRID_MOUNTS}36 30 0:31 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+         37 36 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
+    );
+    let layout = Layout::parse(&Facts {
+        own: HYBRID_OWN,
+        mountinfo: &mountinfo,
+        ..Facts::default()
+    });
+    assert!(layout.find("pids").is_some());
+    assert!(layout.find("cpu").is_none());
+}
+
+#[test]
 fn legacy_and_unified_and_none() {
     let facts = Facts {
         own: HYBRID_OWN,
