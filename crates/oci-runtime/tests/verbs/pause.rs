@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{Container, Test, alive, wait_for};
+use crate::common::{Container, Test, alive, eventually, wait_for};
 use crate::{controller, read};
 
 /// A container that counts into a file, once every hundredth of a second.
@@ -111,14 +111,19 @@ fn kill_all_ends_every_process_of_a_paused_container() {
     let c = test.script_with("sleep 1000 & sleep 1000 & exec sleep 1000", |config| {
         // Without a PID namespace the end of init ends nobody else.
         config["linux"]["namespaces"] = serde_json::json!([{ "type": "mount" }, { "type": "uts" }]);
-        config["mounts"] = serde_json::json!([{ "destination": "/proc", "type": "proc", "source": "proc" }]);
+        // A shell's jobs in the background read /dev/null, which the bundle's own /dev may not open (a nodev /tmp).
+        config["mounts"] = serde_json::json!([
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs" },
+        ]);
     });
     let Some((dir, _)) = controller(&c, "freezer") else {
         return;
     };
     c.run_detached().ok();
-    let procs = || read(dir.join("cgroup.procs")).lines().count();
-    wait_for("three processes", || (procs() == 3).then_some(()));
+    let listed = || read(dir.join("cgroup.procs"));
+    let procs = || listed().lines().count();
+    assert!(eventually(|| procs() == 3), "not three processes: {:?}", listed());
     c.verb("pause", &[]).run().ok();
     test.runtime().args(["kill", "--all", &c.id, "KILL"]).run().ok();
     wait_for("the end of all processes", || (procs() == 0).then_some(()));
