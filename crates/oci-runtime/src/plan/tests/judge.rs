@@ -27,7 +27,7 @@ const TOP: [&str; 12] = [
 ];
 
 /// A host of today: root, and capabilities up to CAP_CHECKPOINT_RESTORE.
-const HOST: Host = Host {
+pub(crate) const HOST: Host = Host {
     euid: 0,
     last_cap: 40,
     capabilities: u64::MAX,
