@@ -8,7 +8,6 @@
 . "$here/podman-lib.sh"
 sandbox "$@"
 
-I=localhost/busybox
 calls=$WORK/calls
 
 set_up() {

@@ -1,6 +1,11 @@
 # shellcheck shell=bash
 # What the scripts that use podman's storage and configuration share: podman.sh, podman-rootless.sh and build.sh.
-# shellcheck disable=SC2154 # here, I, WORK: lib.sh and the caller
+# shellcheck disable=SC2154,SC2034,SC2317 # here, WORK: lib.sh; the settings are for common.sh and the callers
+
+E=podman
+I=localhost/busybox
+default_caps=00000000800405fb
+remove() { podman rm -f -t 0 "$@"; }
 
 # The settings that is documented, in FILE, and what this sandbox needs beside them: no journal and no systemd.
 podman_config() { # FILE [LINE OF [containers]...]

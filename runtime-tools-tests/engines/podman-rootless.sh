@@ -9,12 +9,6 @@
 . "$here/podman-lib.sh"
 sandbox "$@"
 
-# shellcheck disable=SC2034 # for common.sh
-E=podman
-I=localhost/busybox
-# shellcheck disable=SC2034
-default_caps=00000000800405fb
-remove() { podman rm -f -t 0 "$@"; }
 home=$WORK/judge
 runtime_dir=$WORK/xdg
 

@@ -7,13 +7,6 @@
 . "$here/podman-lib.sh"
 sandbox "$@"
 
-# shellcheck disable=SC2034 # for common.sh
-E=podman
-I=localhost/busybox
-# shellcheck disable=SC2034
-default_caps=00000000800405fb
-remove() { podman rm -f -t 0 "$@"; }
-
 step_oom() {
     local rc=0
     podman run --rm --memory 16m --memory-swap 16m "$I" sh -c 'exec tail -c 100m /dev/zero' || rc=$?

@@ -7,41 +7,34 @@ use serde_json::{Value, json};
 use crate::common::{Container, Test};
 use crate::{exec, running, script, section, write_section};
 
-/// The capability sets and the flags of a process, as /proc shows them.
+/// The capability sets and the flags of a process, as /proc names them.
+const RIGHTS: [&str; 7] = [
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "NoNewPrivs",
+    "Seccomp",
+];
+
+/// The values of [`RIGHTS`] in a process.
 fn status(c: &Container<'_>, flags: &[&str]) -> Vec<(String, String)> {
     let out = exec(c, flags, &["cat", "/proc/self/status"]).run().ok();
     parse(&out.stdout)
 }
 
 fn parse(status: &str) -> Vec<(String, String)> {
-    let names = [
-        "CapInh",
-        "CapPrm",
-        "CapEff",
-        "CapBnd",
-        "CapAmb",
-        "NoNewPrivs",
-        "Seccomp",
-    ];
     let fields = status.lines().filter_map(|line| line.split_once(":\t"));
     fields
-        .filter(|(name, _)| names.contains(name))
+        .filter(|(name, _)| RIGHTS.contains(name))
         .map(|(name, value)| (name.to_owned(), value.trim_start_matches('0').to_owned()))
         .collect()
 }
 
 fn expect(inheritable: &str, permitted: &str, bounding: &str, ambient: &str, rest: [&str; 2]) -> Vec<(String, String)> {
-    let names = [
-        "CapInh",
-        "CapPrm",
-        "CapEff",
-        "CapBnd",
-        "CapAmb",
-        "NoNewPrivs",
-        "Seccomp",
-    ];
     let values = [inheritable, permitted, permitted, bounding, ambient, rest[0], rest[1]];
-    names
+    RIGHTS
         .iter()
         .zip(values)
         .map(|(name, value)| ((*name).to_owned(), value.to_owned()))
