@@ -10,6 +10,7 @@ OUT=${1:?usage: image.sh DIRECTORY}
 SUITE=trixie
 PACKAGES=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,systemd-container,udev,kmod,procps,iproute2
 PACKAGES+=,busybox-static,util-linux,passwd,login,e2fsprogs,jq,apparmor,secilc,keyutils${VM_PACKAGES:+,$VM_PACKAGES}
+PACKAGES+=,crun # the measure of guest/icount
 KERNEL=linux-image-amd64 # the cloud kernel, a third in size, has no RDMA device of software
 
 key=$(cat "$HERE/image.sh" "$HERE/guest/init" "$HERE/guest/services" - <<<"$PACKAGES" | sha256sum | cut -c1-16)

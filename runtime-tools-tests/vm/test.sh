@@ -27,7 +27,7 @@ if ! "$HERE/../deps.sh" vm; then
 fi
 start=$SECONDS
 read -r -a only <<<"${VM_ONLY:-}"
-read -r -a guests <<<"${VM_GUESTS:-systemd init hybrid}"
+read -r -a guests <<<"${VM_GUESTS:-systemd init hybrid icount}"
 
 # --- what goes into the guests: static programs, all of them
 programs() { # programs PACKAGE TARGET...: builds tests and prints "NAME PATH" of each
@@ -56,8 +56,9 @@ echo "# test-vm: ready to run after $((SECONDS - start)) s"
 guest() {
     local mode=$1 flag=() begin=$SECONDS
     [ "$mode" = init ] || flag=("--$mode")
-    "$HERE/run.sh" "${flag[@]}" --share "$share" --timeout "${VM_TIMEOUT:-900}" -- /share/tests "$mode" "${only[@]}" \
-        >"$work/$mode.out" 2>"$work/$mode.err" && echo 0 >"$work/$mode.rc" || echo $? >"$work/$mode.rc"
+    local command=("$HERE/run.sh" "${flag[@]}" --share "$share" --timeout "${VM_TIMEOUT:-900}" -- /share/tests "$mode" "${only[@]}")
+    [ "$mode" != icount ] || command=(env RUNTIME="$RUNTIME" "$HERE/icount.sh")
+    "${command[@]}" >"$work/$mode.out" 2>"$work/$mode.err" && echo 0 >"$work/$mode.rc" || echo $? >"$work/$mode.rc"
     echo $((SECONDS - begin)) >"$work/$mode.seconds"
 }
 for mode in "${guests[@]}"; do
