@@ -3,7 +3,8 @@
 # instructions (run.sh --icount), the kernel's own included, runs guest/icount with the release build RUNTIME. A verb that
 # needs a tenth more than icount.txt says, of anything, fails. Called by test.sh and by `make guard`.
 # `record` writes icount.txt: lower figures are how a gain is kept; higher ones need a reason in the commit's message.
-# Rules: lines "ok NAME", "not ok NAME", "skip NAME: why" as guest/tests prints them, and "# " before what is for people.
+# Rules: lines "ok NAME" and "not ok NAME" as guest/tests prints them, and "# " before what is for people. A debug build
+# is refused.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TABLE=$HERE/icount.txt
@@ -11,8 +12,9 @@ ROUNDS=${ICOUNT_ROUNDS:-15}
 MARGIN=10 # percent; the figures themselves stay within 3 from one run to the next
 : "${RUNTIME:?icount.sh: RUNTIME names the release build}"
 if readelf -S "$RUNTIME" | grep -q '\.symtab'; then
-    echo "skip what the verbs cost: RUNTIME ($RUNTIME) is not stripped, so no release build"
-    exit
+    echo 'not ok what the verbs cost'
+    echo "# RUNTIME ($RUNTIME) is not stripped, so it is no release build"
+    exit 1
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -51,7 +53,7 @@ done
 awk -v same=$same -v margin=$MARGIN '
     function judge(what, now, then) {
         if (now > then * (1 + margin / 100)) bad = bad sprintf("# %s: %s, recorded %s, %.0f %% more\n", what, now, then, 100 * now / then - 100)
-        else if (now < then * (1 - margin / 100)) better = better " " what
+        else if (now < then * (1 - margin / 100)) better = better (better ? ", " : " ") what
     }
     /^#/ { next }
     NR == FNR { for (i = 2; i <= NF; i++) then[$1, i] = $i; verbs++; next }
@@ -61,7 +63,7 @@ awk -v same=$same -v margin=$MARGIN '
         judge("percent of the instructions of crun", $4, then[$1, 4])
         judge("page faults", $5, then[$1, 5]); judge("KiB at most", $6, then[$1, 6])
         printf "%s %s: %d instructions, %.0f %% of crun, %d page faults, %d KiB\n%s", bad ? "not ok" : "ok", $1, $2, $4, $5, $6, bad
-        if (better) print "# " $1 ": fewer" better " than recorded: `make guard RECORD=1` keeps the gain"
+        if (better) print "# " $1 ": less than recorded:" better "; `make guard RECORD=1` keeps the gain"
         failed += bad != ""; seen++
     }
     END { if (!verbs || seen != verbs) { print "not ok the figures of all verbs\n# " seen + 0 " of " verbs + 0; failed++ } exit failed > 0 }' \

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The tests that need a pure cgroup v2 with every controller, v1 controllers that no host mounts, systemd, AppArmor, SELinux
-# or rights that test hosts lack: builds them, runs them in three virtual machines (run.sh: plain, --systemd, --hybrid),
-# as many at a time as there are processors, and counts. Called by `make test-vm` and all.sh. RUNTIME is the binary under
-# test (default: a debug build), VM_GUESTS the guests (default: all), VM_ONLY the subjects of guest/tests.d (default: all).
+# or rights that test hosts lack: builds them, runs them in three virtual machines (run.sh: plain, --systemd, --hybrid), and
+# what the verbs cost in a fourth (icount.sh); as many at a time as there are processors, and counts. Called by `make test-vm`
+# and all.sh. RUNTIME is the binary under test (default: a debug build, which is not measured), VM_GUESTS the guests (default:
+# all), VM_ONLY the subjects of guest/tests.d (default: all).
 # Rules: reports in a form of its own, and adds its counts to the file TALLY if that is set; a machine that cannot have
 # qemu skips all of it, and says so.
 set -euo pipefail
@@ -27,7 +28,8 @@ if ! "$HERE/../deps.sh" vm; then
 fi
 start=$SECONDS
 read -r -a only <<<"${VM_ONLY:-}"
-read -r -a guests <<<"${VM_GUESTS:-systemd init hybrid icount}"
+read -r -a guests <<<"${VM_GUESTS:-systemd init hybrid ${RUNTIME:+icount}}"
+[ -n "${RUNTIME:-}" ] || echo 'SKIP - what the verbs cost: only a release build is measured (RUNTIME)'
 
 # --- what goes into the guests: static programs, all of them
 programs() { # programs PACKAGE TARGET...: builds tests and prints "NAME PATH" of each

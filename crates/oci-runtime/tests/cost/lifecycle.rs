@@ -39,16 +39,16 @@ fn record(layout: Layout) -> Result<Lifecycle, String> {
     let mut traces = Lifecycle::new();
     // The program outlives whatever the parent does between its start and its wait. The first container of a place makes
     // the parent of all control groups.
-    let without = test.container(&["sleep", "0.3"]);
+    let without = test.container(&["sleep", "0.5"]);
     traces.insert("run without cgroup namespace", Trace::of(&without, "run", &[], &[]));
-    let short = test.container_with(&["sleep", "0.3"], as_on_v2);
+    let short = test.container_with(&["sleep", "0.5"], as_on_v2);
     traces.insert("run", Trace::of(&short, "run", &[], &[]));
 
     let long = test.container_with(&["sleep", "1000"], as_on_v2);
     traces.insert("create", Trace::of(&long, "create", &[], &[]));
     traces.insert("start", Trace::of(&long, "start", &[], &[]));
     traces.insert("state", Trace::of(&long, "state", &[], &[]));
-    traces.insert("exec", Trace::of(&long, "exec", &[], &["sleep", "0.3"]));
+    traces.insert("exec", Trace::of(&long, "exec", &[], &["sleep", "0.5"]));
     let pid = long.pid();
     traces.insert("kill", Trace::of(&long, "kill", &[], &["KILL"]));
     reap(pid);
