@@ -52,8 +52,9 @@ pub(crate) fn place(layout: Layout) -> Result<Test, String> {
         return Err("needs strace".to_owned());
     }
     let script = test.dir().join("runtime");
+    // Descriptors that the caller of the tests has left open would change the numbers of ours, and so what is to be closed.
     let text = format!(
-        "#!/bin/sh\nexec unshare --mount sh -ec '{}; exec \"$@\"' sh ${TRACER} {} \"$@\"\n",
+        "#!/bin/sh\nexec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-\nexec unshare --mount sh -ec '{}; exec \"$@\"' sh ${TRACER} {} \"$@\"\n",
         layout.mounts(),
         runtime().display()
     );
