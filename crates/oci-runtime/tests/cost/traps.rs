@@ -160,7 +160,8 @@ fn the_device_program_is_short_and_asks_nothing() {
 }
 
 /// Nobody waits by the clock, not for the end of a killed container either. A bound on a wait is no such wait, unless it runs
-/// out; a bound of zero only looks. Breaths of less than 10 ms are allowed: v1 tells nobody that a control group is empty.
+/// out; a bound of zero only looks. Breaths of less than 10 ms are allowed: v1 tells nobody that a control
+/// group is empty, which init's end does not say where it has no PID namespace of its own.
 #[test]
 fn nothing_waits_by_the_clock() {
     none("a sleep", |c| {
