@@ -121,7 +121,7 @@ impl Call {
 }
 
 /// The number that a text begins with.
-fn number(text: &str) -> Option<i32> {
+pub(crate) fn number(text: &str) -> Option<i32> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text[..digits].parse().ok()
 }
@@ -184,7 +184,7 @@ impl Trace {
     }
 
     /// Reads what strace has written with `-f -o`.
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut calls: Vec<Call> = Vec::new();
         let mut code = None;
         for line in text.lines() {
