@@ -39,15 +39,16 @@ fn count(trace: &Trace) -> Counts {
     counted
 }
 
-/// What decides on the numbers besides the runtime: on another machine they cannot be compared.
+/// What decides on the numbers besides the runtime: kernel, controllers, whether state is synced to a disk, and the standard
+/// library. On another machine they cannot be compared.
 fn machine() -> String {
-    let script = "uname -r | sed 's/\\([0-9]*\\.[0-9]*\\).*/Linux \\1/'; \
-        for f in /sys/fs/cgroup/unified /sys/fs/cgroup; do [ -e $f/cgroup.controllers ] && cat $f/cgroup.controllers && break; done; \
-        stat -f -c %T \"${TMPDIR:-/tmp}\"";
-    let words = shell(script);
-    let mut lines = words.lines();
-    let mut line = || lines.next().unwrap_or_default();
-    format!("{}, v2 controllers: {}, state on {}", line(), line(), line())
+    let script = "uname -r | sed 's/\\([0-9]*\\.[0-9]*\\).*/Linux \\1/'
+        for f in /sys/fs/cgroup/unified /sys/fs/cgroup; do
+            if [ -e $f/cgroup.controllers ]; then echo v2 controllers: $(cat $f/cgroup.controllers); break; fi
+        done
+        case $(stat -f -c %T \"${TMPDIR:-/tmp}\") in *tmpfs | ramfs) echo state in memory ;; *) echo state on disk ;; esac
+        rustc --version | sed 's/\\(rustc [0-9]*\\.[0-9]*\\).*/\\1/'";
+    shell(script).lines().collect::<Vec<_>>().join(", ")
 }
 
 /// Reads the machine and the table from the file's text.
