@@ -67,7 +67,7 @@ limits_known() {
 }
 scope_known() {
     properties systemctl "$(scope all)" Slice=vm-engines.slice Delegate=yes ActiveState=active DevicePolicy=strict \
-        'Description=*libpod*' && systemctl daemon-reload && limits_cpu && limits_memory
+        && systemctl daemon-reload && limits_cpu && limits_memory
 }
 process_of_all() {
     local pid
@@ -106,12 +106,12 @@ update_known() { properties systemctl "$(scope all)" MemoryMax=50331648 MemorySw
 pause_of_all() {
     local bad=0
     podman pause all && files "$(at all)" cgroup.freeze=1 && status all Status=paused || bad=1
-    refused 'paused' podman exec all true || bad=1
+    refused 'running containers' podman exec all true || bad=1
     podman unpause all && files "$(at all)" cgroup.freeze=0 || bad=1
     return $bad
 }
 checkpoint_is_refused() {
-    refused 'checkpoint' podman container checkpoint all && status all Status=running
+    refused criu podman container checkpoint all && status all Status=running
 }
 removed() { podman rm -f -t 0 all && gone all; }
 
@@ -139,7 +139,7 @@ memory_runs_out() {
 # --- one container, many options: what it says of itself, a line for each
 options_run() {
     echo outside >$volume/in && chmod 777 $volume || return 1
-    podman run --rm --cidfile /tmp/options.id --init --read-only --tmpfs /w:size=1m -v $volume:/v -v $volume:/r:ro -v named:/n --cap-drop all \
+    podman run --rm --cidfile /tmp/options.id --init --read-only --tmpfs /w:size=1m,mode=1777 -v $volume:/v -v $volume:/r:ro -v named:/n --cap-drop all \
         --user 1000:1000 --security-opt no-new-privileges --hostname inner --sysctl kernel.msgmax=4321 --device /dev/fuse $I sh -c '
         echo init $(tr "\0" " " </proc/1/cmdline)
         echo root $(touch /x 2>/dev/null || echo refused) $(touch /w/x && echo written)
