@@ -4,6 +4,7 @@
 
 # documented_file PATH: the fenced block that follows the line <!-- file: PATH --> in one of them.
 documented_file() {
+    # shellcheck disable=SC2154 # documents: see above
     awk -v mark="<!-- file: $1 -->" '$0 == mark { on = 1; next } on && /^```/ { if (n++) exit; next } on && n' \
         "${documents[@]}" | grep . || { echo "no document shows $1" >&2; return 1; }
 }

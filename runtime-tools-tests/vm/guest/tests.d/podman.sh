@@ -1,13 +1,15 @@
-# shellcheck shell=bash disable=SC2317,SC2154,SC2015,SC2016,SC2046 # sourced by `tests`; `check` calls functions by name
+# shellcheck shell=bash disable=SC2317,SC2086,SC2154,SC2015,SC2016,SC2046 # sourced by `tests`; `check` calls functions by name
 # Podman as root, with systemd's cgroups on pure cgroup v2, as it is installed: what the container sees, what the kernel's
 # files and systemd's properties say, and that nothing is left. Each command of podman's costs seconds here: one container
 # answers many questions.
 guest engines sid || return 0
+# shellcheck source=../engines
 . /share/engines
 volume=/tmp/volume
 
 podman_up() {
     mkdir -p /etc/containers/containers.conf.d $volume
+    # shellcheck disable=SC2094 # the first is a name in a document
     documented_file /etc/containers/containers.conf.d/nucleus.conf >/etc/containers/containers.conf.d/nucleus.conf || return 1
     printf '[containers]\nnetns = "none"\n' >/etc/containers/containers.conf.d/zz-vm.conf # a bridge costs five seconds
     echo containers:1000000:1000000 | tee -a /etc/subuid >>/etc/subgid # for --userns=auto
@@ -206,18 +208,26 @@ health() {
     return $bad
 }
 
+# The program itself says that it is ready, with the host's systemd-notify: conmon passes it on.
 quadlet() {
-    local bad=0 at=system.slice/told.service
-    rm -f /etc/systemd/system-generators/podman-system-generator
+    local bad=0 at
+    rm -f /etc/systemd/system-generators/podman-system-generator # image.sh switches all of them off
     mkdir -p /etc/containers/systemd
-    printf '[Container]\nImage=%s\nContainerName=told\nNotify=true\nVolume=/usr:/usr:ro\nVolume=/usr/lib64:/lib64:ro\nPodmanArgs=--memory=64m --cidfile=/tmp/told.id\nExec=%s\n' \
-        "$I" "/bin/busybox sh -c 'systemd-notify --ready --status=here; exec sleep 1000'" >/etc/containers/systemd/told.container
+    echo '/usr/lib/*/ld-linux-x86-64.so.2 /usr/bin/systemd-notify --ready --status=here || exit
+trap "exit 0" TERM
+sleep 1000 &
+wait' >$volume/told
+    printf '[Container]\nImage=%s\nContainerName=told\nNotify=true\nVolume=/usr:/usr:ro\nVolume=%s:/v\nPodmanArgs=--memory=64m\n%s\n' \
+        "$I" $volume 'Exec=/bin/busybox sh /v/told
+[Service]
+TimeoutStartSec=60' >/etc/containers/systemd/told.container
     systemctl daemon-reload && systemctl start told.service || { systemctl status --no-pager -n 20 told.service; bad=1; }
     properties systemctl told.service Type=notify StatusText=here ActiveState=active || bad=1
-    files $at/libpod-payload-* memory.max=67108864 || bad=1
+    at=$(cd /sys/fs/cgroup && echo system.slice/told.service/libpod-payload-*)
+    files "$at" memory.max=67108864 || bad=1
     systemctl stop told.service || bad=1
     properties systemctl told.service ActiveState=inactive Result=success || bad=1
-    no_cgroups 'libpod-payload-*' && is 'containers' '' podman ps -aq --filter name=told || bad=1
+    no_cgroups 'libpod-payload-*' && is containers '' podman ps -aq --filter name=told || bad=1
     return $bad
 }
 
@@ -235,7 +245,7 @@ nothing_of_podman_is_left() {
     local bad=0
     is containers '' podman ps -aq || bad=1
     no_units systemctl 'libpod*' && no_units systemctl 'machine-libpod*' && no_cgroups 'libpod*' && no_cgroups 'machine-libpod*' || bad=1
-    is 'records of the runtime' '' find /run/nucleus /run/crun /run/runc -mindepth 1 -maxdepth 1 -not -name '.*' || bad=1
+    is 'records of the runtime' '' eval "find /run/{nucleus,crun,runc} -mindepth 1 -maxdepth 1 -not -name '.*' 2>/dev/null" || bad=1
     ! pgrep -l 'conmon|nucleus' || bad=1
     return $bad
 }
