@@ -24,11 +24,12 @@ output_and_status() {
 1' ] || { echo "$status $said" && return 1; }
     ended once
 }
-not_found() { refused 'executable file not found in' "${run[@]}" --rm --cgroup machine.slice:ctr:none $C none no-such-command && ended none; }
+not_found() { ends 1 'executable file not found in' "${run[@]}" --rm --cgroup machine.slice:ctr:no $C no missing && ended no; }
 
 box() {
     "${run[@]}" -d --cgroup vm-ctr.slice:ctr:box --memory-limit 67108864 --cpus 0.5 --env A=b --seccomp $C box sleep 1000 \
-        && pid_of box >/tmp/box.pid && is 'its cgroup' "0::/vm.slice/vm-ctr.slice/$(scope_of box)" cat "/proc/$(cat /tmp/box.pid)/cgroup"
+        && pid_of box >/tmp/box.pid \
+        && is 'its cgroup' "0::/vm.slice/vm-ctr.slice/$(scope_of box)" cat "/proc/$(cat /tmp/box.pid)/cgroup"
 }
 box_files() { files "vm.slice/vm-ctr.slice/$(scope_of box)" memory.max=67108864 'cpu.max=50000 100000'; }
 box_properties() {
@@ -37,19 +38,20 @@ box_properties() {
 }
 box_exec() {
     local said status
-    said=$(ctr task exec --exec-id e1 --user 1000 --cwd /tmp box sh -c 'echo $A $(id -u) $(pwd); cat /proc/self/cgroup; sleep 1; exit 9')
+    said=$(ctr task exec --exec-id e1 --user 1000 --cwd /tmp box \
+        sh -c 'echo $A $(id -u) $(pwd); cat /proc/self/cgroup; sleep 1; exit 9')
     status=$?
     [ "$status $said" = '9 b 1000 /tmp
 0::/vm.slice/vm-ctr.slice/ctr-box.scope' ] || { echo "$status $said" && return 1; }
 }
 box_terminal() {
-    typed 'test -t 0 && tty; sleep 1; exit' ctr task exec -t --exec-id e2 box sh >/tmp/output && grep -q '^/dev/pts/' /tmp/output || { ! cat /tmp/output; }
+    says '^/dev/pts/' typed 'test -t 0 && tty; sleep 1; exit' ctr task exec -t --exec-id e2 box sh
 }
 box_metrics() {
-    ctr task metrics --format json box >/tmp/output && jq -e '.memory.usage_limit == 67108864 and .pids.current == 1 and .cpu.usage_usec > 0' /tmp/output \
-        || { ! cat /tmp/output; }
+    says . ctr task metrics --format json box \
+        && jq -e '.memory.usage_limit == 67108864 and .pids.current == 1 and .cpu.usage_usec > 0' /tmp/output
 }
-box_ps() { ctr task ps box >/tmp/output && grep -q "^$(cat /tmp/box.pid) " /tmp/output || { ! cat /tmp/output; }; }
+box_ps() { says "^$(cat /tmp/box.pid) " ctr task ps box; }
 box_pause() {
     local bad=0 at
     at="vm.slice/vm-ctr.slice/$(scope_of box)"
@@ -67,13 +69,13 @@ box_killed() {
 signals() {
     "${run[@]}" -d --cgroup machine.slice:ctr:deaf --log-uri file:///tmp/deaf.log $C deaf \
         sh -c 'trap "echo usr1" USR1; trap "exit 42" TERM; echo up; while :; do sleep 100 & wait; done' || return 1
-    eventually grep -q up /tmp/deaf.log && ctr task kill -s USR1 deaf && eventually grep -q usr1 /tmp/deaf.log && ctr task kill deaf \
-        && eventually is status STOPPED status_of deaf && ctr task rm deaf 2>&1 | grep -q 'exit code 42' && ctr container rm deaf && ended deaf
+    eventually grep -q up /tmp/deaf.log && ctr task kill -s USR1 deaf && eventually grep -q usr1 /tmp/deaf.log \
+        && ctr task kill deaf && eventually is status STOPPED status_of deaf \
+        && ctr task rm deaf 2>&1 | grep -q 'exit code 42' && ctr container rm deaf && ended deaf
 }
 memory_runs_out() {
-    local status=0
-    "${run[@]}" --rm --cgroup machine.slice:ctr:oom --memory-limit 16777216 $C oom sh -c 'tail -c 100m /dev/zero; sleep 1; exit 3' || status=$?
-    is 'the exit status' 3 echo $status && eventually grep -q /tasks/oom /tmp/events && ended oom
+    ends 3 '' "${run[@]}" --rm --cgroup machine.slice:ctr:oom --memory-limit 16777216 $C oom \
+        sh -c 'tail -c 100m /dev/zero; sleep 1; echo; exit 3' && eventually grep -q /tasks/oom /tmp/events && ended oom
 }
 told() {
     local topic bad=0
@@ -94,10 +96,8 @@ cgroupfs() {
     return $bad
 }
 nothing_of_containerd_is_left() {
-    local bad=0
-    no_units systemctl 'ctr-*' && no_cgroups 'ctr-*' && is 'records of the runtime' '' find /run/containerd/runc/k8s.io -mindepth 1 -maxdepth 1 -not -name '.*' || bad=1
-    eventually is shims '' pgrep -fa containerd-shim || bad=1
-    return $bad
+    no_units systemctl 'ctr-*' && no_cgroups 'ctr-*' && no_records /run/containerd/runc/k8s.io \
+        && eventually is shims '' pgrep -fa containerd-shim
 }
 
 check 'containerd: starts with the documented file, takes images' listen

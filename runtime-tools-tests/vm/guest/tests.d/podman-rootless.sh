@@ -8,16 +8,20 @@ tester_ctl='systemctl --user --machine=tester@.host'
 
 # as_tester COMMAND...: in a service of the user's own systemd, where a login or an engine's client would be.
 as_tester() {
-    sh -c 'echo 0 >'"$tester_tree"'/app.slice/shell.service/cgroup.procs; cd /home/tester; exec "$@"' sh setpriv --reuid tester --regid tester --init-groups \
-        env -i HOME=/home/tester USER=tester LC_ALL=C.UTF-8 PATH="$PATH" XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus "$@"
+    sh -c 'echo 0 >'"$tester_tree"'/app.slice/shell.service/cgroup.procs; cd /home/tester; exec "$@"' sh \
+        setpriv --reuid tester --regid tester --init-groups env -i HOME=/home/tester USER=tester PATH="$PATH" \
+        XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus "$@"
 }
 pod() { as_tester podman "$@"; }
 mine() { cat /tmp/mine.id; }
-mine_at() { echo "user.slice/user-1000.slice/user@1000.service/user.slice/libpod-$(mine).scope"; }
+mine_scope() { echo "libpod-$(mine).scope"; }
+mine_at() { echo "user.slice/user-1000.slice/user@1000.service/user.slice/$(mine_scope)"; }
+mine_pid() { find "/sys/fs/cgroup/$(mine_at)" -name cgroup.procs -exec cat {} + | head -n 1; }
 
 tester_up() {
     local config=/home/tester/.config/containers/containers.conf
-    eventually test -S /run/user/1000/bus || return 1
+    documented_file /etc/systemd/system/user@.service.d/delegate.conf \
+        | diff - /etc/systemd/system/user@.service.d/delegate.conf && eventually test -S /run/user/1000/bus || return 1
     systemd-run --user --machine=tester@.host --quiet --unit shell sleep 100000 || return 1
     install -d -o tester -g tester /home/tester/.config{,/containers}
     { documented_file /etc/containers/containers.conf.d/nucleus.conf && printf '[containers]\nnetns = "none"\n'; } >$config
@@ -31,22 +35,25 @@ tester_run() {
 0 1000 1 1 100000 65536' ] || { echo "$status $said" && return 1; }
 }
 tester_limits() {
-    pod run -d --name mine --memory 64m --memory-swap 96m --cpus 0.5 --cpu-shares 512 --pids-limit 42 --cpuset-cpus 0 $I sleep 1000 >/tmp/mine.id \
-        && files "$(mine_at)" memory.max=67108864 memory.swap.max=33554432 pids.max=42 'cpu.max=50000 100000' 'cpu.weight=@(59|20)' cpuset.cpus=0
+    pod run -d --name mine --memory 64m --memory-swap 96m --cpus 0.5 --cpu-shares 512 --pids-limit 42 --cpuset-cpus 0 \
+        $I sleep 1000 >/tmp/mine.id && files "$(mine_at)" memory.max=67108864 memory.swap.max=33554432 pids.max=42 \
+        'cpu.max=50000 100000' 'cpu.weight=@(59|20)' cpuset.cpus=0
 }
 tester_properties() {
-    properties "$tester_ctl" "libpod-$(mine).scope" MemoryMax=67108864 TasksMax=42 CPUQuotaPerSecUSec=500ms AllowedCPUs=0 Slice=user.slice Delegate=yes
+    properties "$tester_ctl" "$(mine_scope)" MemoryMax=67108864 TasksMax=42 CPUQuotaPerSecUSec=500ms AllowedCPUs=0 \
+        Slice=user.slice Delegate=yes
 }
 tester_process() { # it is the user's outside
-    is 'the user outside' tester stat -c %U "/proc/$(find "/sys/fs/cgroup/$(mine_at)" -name cgroup.procs -exec cat {} + | head -n 1)" \
+    is 'the user outside' tester stat -c %U "/proc/$(mine_pid)" \
         && is 'the record' "$(mine)" find /run/user/1000 -maxdepth 2 -name "$(mine)" -printf %f
 }
 tester_exec() { is 'what exec prints' '0::/ b' pod exec -e A=b mine sh -c 'echo $(cat /proc/self/cgroup) $A'; }
 tester_update() {
-    pod update --memory 48m --memory-swap 48m --cpus 0.25 --pids-limit 43 mine && files "$(mine_at)" memory.max=50331648 'cpu.max=25000 100000' \
-        pids.max=43 cpuset.cpus=0 && properties "$tester_ctl" "libpod-$(mine).scope" MemoryMax=50331648 CPUQuotaPerSecUSec=250ms TasksMax=43
+    pod update --memory 48m --memory-swap 48m --cpus 0.25 --pids-limit 43 mine \
+        && files "$(mine_at)" memory.max=50331648 'cpu.max=25000 100000' pids.max=43 cpuset.cpus=0 \
+        && properties "$tester_ctl" "$(mine_scope)" MemoryMax=50331648 CPUQuotaPerSecUSec=250ms TasksMax=43
 }
-tester_stats() { pod stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' mine >/tmp/output && grep -q ' / 50.33MB 1$' /tmp/output || { ! cat /tmp/output; }; }
+tester_stats() { says ' / 50.33MB 1$' pod stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' mine; }
 tester_pause() {
     pod pause mine && files "$(mine_at)" cgroup.freeze=1 && is status paused pod inspect -f '{{.State.Status}}' mine \
         && pod unpause mine && files "$(mine_at)" cgroup.freeze=0
@@ -70,14 +77,15 @@ tester_pod() {
 tester_network() {
     local bad=0
     modprobe tun && eventually chmod 666 /dev/net/tun || return 1
-    pod run -d --name web --network pasta -p 8081:8080 $I sh -c 'echo served >/tmp/index.html; exec httpd -f -p 8080 -h /tmp' || return 1
+    pod run -d --name web --network pasta -p 8081:8080 $I \
+        sh -c 'echo served >/tmp/index.html; exec httpd -f -p 8080 -h /tmp' || return 1
     eventually is 'its page' served curl -s http://127.0.0.1:8081/index.html || bad=1
     pod rm -f -t 0 web || bad=1
     return $bad
 }
 nothing_of_tester_is_left() {
     is containers '' pod ps -aq && no_units "$tester_ctl" 'libpod*' && no_cgroups '*libpod*' \
-        && is 'records of the runtime' '' eval "find /run/user/1000/{nucleus,crun,runc} -mindepth 1 -maxdepth 1 -not -name '.*' 2>/dev/null"
+        && no_records /run/user/1000/{nucleus,crun,runc}
 }
 
 check 'rootless podman: loads an image' tester_up

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2317,SC2086,SC2154,SC2015,SC2016,SC2046 # sourced by `tests`; `check` calls functions by name
+# shellcheck shell=bash disable=SC2317,SC2086,SC2154,SC2015,SC2016 # sourced by `tests`; `check` calls functions by name
 # Podman as root, with systemd's cgroups on pure cgroup v2, as it is installed: what the container sees, what the kernel's
 # files and systemd's properties say, and that nothing is left. Each command of podman's costs seconds here: one container
 # answers many questions.
@@ -8,10 +8,10 @@ guest engines sid || return 0
 volume=/tmp/volume
 
 podman_up() {
-    mkdir -p /etc/containers/containers.conf.d $volume
-    # shellcheck disable=SC2094 # the first is a name in a document
-    documented_file /etc/containers/containers.conf.d/nucleus.conf >/etc/containers/containers.conf.d/nucleus.conf || return 1
-    printf '[containers]\nnetns = "none"\n' >/etc/containers/containers.conf.d/zz-vm.conf # a bridge costs five seconds
+    local conf=/etc/containers/containers.conf.d
+    mkdir -p $conf $volume
+    documented_file /etc/containers/containers.conf.d/nucleus.conf >$conf/nucleus.conf || return 1
+    printf '[containers]\nnetns = "none"\n' >$conf/zz-vm.conf # a bridge costs five seconds
     echo containers:1000000:1000000 | tee -a /etc/subuid >>/etc/subgid # for --userns=auto
     podman load -q -i /share/busybox.tar
 }
@@ -33,7 +33,7 @@ gone() {
     local name bad=0
     for name; do
         no_units systemctl "libpod-*$(id_of "$name")*" && no_cgroups "libpod-*$(id_of "$name")*" || bad=1
-        [ -z "$(find /run/{nucleus,crun,runc} -maxdepth 1 -name "$(id_of "$name")" 2>/dev/null)" ] || { echo "the record of $name is left" && bad=1; }
+        no_records /run/{nucleus,crun,runc}/"$(id_of "$name")" || bad=1
     done
     return $bad
 }
@@ -47,9 +47,7 @@ yes 1' ] || { echo "$status $said" && return 1; }
 }
 
 not_found() {
-    local status=0
-    podman run --rm $I no-such-command >/tmp/output 2>&1 || status=$?
-    [ $status = 127 ] && grep -q 'executable file .*not found in' /tmp/output || { echo $status && cat /tmp/output && return 1; }
+    ends 127 'executable file .*not found in' podman run --rm $I no-such-command
 }
 
 # --- one container with every limit
@@ -79,32 +77,33 @@ process_of_all() {
         && is 'open files' '100 200' awk '/^Max open files/ { print $4, $5 }' "/proc/$pid/limits"
 }
 stats_of_all() {
-    podman stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' all >/tmp/output && grep -q ' / 67.11MB 1$' /tmp/output || { ! cat /tmp/output; }
+    says ' / 67.11MB 1$' podman stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' all
 }
-top_of_all() { podman top all user,pid,args >/tmp/output && grep -Eq '^root +1 +sleep 1000' /tmp/output || { ! cat /tmp/output; }; }
+top_of_all() { says '^root +1 +sleep 1000' podman top all user,pid,args; }
 exec_in_all() {
     local said status
-    said=$(echo piped | podman exec -i -e C=d -u 1000 -w /tmp all sh -c 'cat; echo $C $(id -u) $(pwd); cat /proc/self/cgroup; exit 9')
+    said=$(echo piped | podman exec -i -e C=d -u 1000 -w /tmp all \
+        sh -c 'cat; echo $C $(id -u) $(pwd); cat /proc/self/cgroup; exit 9')
     status=$?
     [ "$status $said" = '9 piped
 d 1000 /tmp
 0::/' ] || { echo "$status $said" && return 1; }
 }
 exec_missing() {
-    local status=0
-    podman exec all no-such-command >/tmp/output 2>&1 || status=$?
-    [ $status = 127 ] || { echo $status && cat /tmp/output && return 1; }
+    ends 127 'executable file .*not found in' podman exec all no-such-command
 }
 exec_terminal() {
-    local status=0
-    typed 'until [ "$(stty size)" = "33 99" ]; do sleep 0.1; done; test -t 2 && tty; exit 5' podman exec -it all sh >/tmp/output || status=$?
-    [ $status = 5 ] && grep -Eq '^/dev/pts/[0-9]+' /tmp/output || { echo $status && cat /tmp/output && return 1; }
+    ends 5 '^/dev/pts/[0-9]+' typed 'until [ "$(stty size)" = "33 99" ]; do sleep 0.1; done; test -t 2 && tty; exit 5' \
+        podman exec -it all sh
 }
 update_of_all() {
     podman update --memory 48m --memory-swap 48m --cpus 0.25 --pids-limit 43 all || return 1
-    files "$(at all)" memory.max=50331648 memory.swap.max=0 'cpu.max=25000 100000' pids.max=43 cpuset.cpus=0 memory.low=33554432
+    files "$(at all)" memory.max=50331648 memory.swap.max=0 'cpu.max=25000 100000' pids.max=43 \
+        cpuset.cpus=0 memory.low=33554432 # the last two as they were
 }
-update_known() { properties systemctl "$(scope all)" MemoryMax=50331648 MemorySwapMax=0 CPUQuotaPerSecUSec=250ms TasksMax=43 AllowedCPUs=0; }
+update_known() {
+    properties systemctl "$(scope all)" MemoryMax=50331648 MemorySwapMax=0 CPUQuotaPerSecUSec=250ms TasksMax=43 AllowedCPUs=0
+}
 pause_of_all() {
     local bad=0
     podman pause all && files "$(at all)" cgroup.freeze=1 && status all Status=paused || bad=1
@@ -126,37 +125,38 @@ logged() { is 'the log, in the journal' 'up
 usr1
 bye' podman logs deaf; }
 events() {
-    podman events --stream=false --filter container=deaf --format '{{.Status}}' >/tmp/output
-    is events 'create init start kill died' eval 'grep -xE "create|init|start|kill|died" /tmp/output | uniq | tr "\n" " " | sed "s/ $//"'
+    is events 'create init start kill died' eval "
+        podman events --stream=false --filter container=deaf --format '{{.Status}}' | grep -xE 'create|init|start|kill|died' | uniq | xargs"
 }
 restarts() { podman start deaf >/dev/null && status deaf Status=running && podman rm -f -t 0 deaf && gone deaf; }
 
 memory_runs_out() {
-    local status=0
-    podman run --name oom --cidfile /tmp/oom.id --memory 16m --memory-swap 16m $I sh -c 'exec tail -c 100m /dev/zero' || status=$?
-    is 'the exit status' 137 echo $status && status oom OOMKilled=true ExitCode=137 || return 1
+    ends 137 '' podman run --name oom --cidfile /tmp/oom.id --memory 16m --memory-swap 16m $I \
+        sh -c 'echo; exec tail -c 100m /dev/zero' && status oom OOMKilled=true ExitCode=137 || return 1
     is 'failed units' '' systemctl list-units --failed --plain --no-legend 'libpod-*' && podman rm oom && gone oom
 }
 
 # --- one container, many options: what it says of itself, a line for each
 options_run() {
     echo outside >$volume/in && chmod 777 $volume || return 1
-    podman run --rm --cidfile /tmp/options.id --init --read-only --tmpfs /w:size=1m,mode=1777 -v $volume:/v -v $volume:/r:ro -v named:/n --cap-drop all \
-        --user 1000:1000 --security-opt no-new-privileges --hostname inner --sysctl kernel.msgmax=4321 --device /dev/fuse $I sh -c '
+    podman run --rm --init --read-only --tmpfs /w:size=1m,mode=1777 -v $volume:/v -v $volume:/r:ro -v named:/n \
+        --user 1000:1000 --cap-drop all --security-opt no-new-privileges \
+        --hostname inner --sysctl kernel.msgmax=4321 --device /dev/fuse $I sh -c '
         echo init $(tr "\0" " " </proc/1/cmdline)
         echo root $(touch /x 2>/dev/null || echo refused) $(touch /w/x && echo written)
-        echo volumes $(cat /r/in) $(echo inside >/v/out && echo written) $(touch /r/x 2>/dev/null || echo refused) $(ls -d /n)
+        echo volumes $(cat /r/in; echo inside >/v/out && echo written; touch /r/x 2>/dev/null || echo refused; ls -d /n)
         echo rights $(grep -E "CapEff|CapBnd|NoNewPrivs" /proc/self/status) $(id -u)
         echo kernel $(hostname) $(cat /proc/sys/kernel/msgmax) $(stat -c %t:%T /dev/fuse)' >/tmp/options
 }
 option() { is "$1" "$2" sed -n "s/^$1 //p" /tmp/options; }
 init_of_options() { grep -Eq '^init .*(catatonit|podman-init) -- sh ' /tmp/options || { ! cat /tmp/options; }; }
-volumes_of_options() { option volumes 'outside written refused /n' && is 'the file' inside cat $volume/out && podman volume rm named; }
+volumes_of_options() {
+    option volumes 'outside written refused /n' && is 'the file' inside cat $volume/out && podman volume rm named
+}
 
 own_range() {
-    local said
-    said=$(podman run --rm --userns=auto:size=4096 $I sh -c 'echo $(cat /proc/self/uid_map) $(id -u) $(touch /f && stat -c %u /f) $(cat /proc/self/cgroup)')
-    [[ $said =~ ^0\ 1[0-9]{6}\ 4096\ 0\ 0\ 0::/$ ]] || { echo "$said" && return 1; }
+    says '^0 1[0-9]{6} 4096 0 0 0::/$' podman run --rm --userns=auto:size=4096 $I \
+        sh -c 'touch /f; echo $(cat /proc/self/uid_map; id -u; stat -c %u /f; cat /proc/self/cgroup)'
 }
 
 # --- a pod: a slice of its own
@@ -178,19 +178,29 @@ pod_shares() {
     [ "$(readlink "/proc/$(pid_of one)/ns/mnt")" != "$(readlink "/proc/$(pid_of two)/ns/mnt")" ] && return $bad
 }
 pod_pause() {
-    podman pod pause pod && files "$(pod_slice)/$(scope one)" cgroup.freeze=1 && files "$(pod_slice)/$(scope two)" cgroup.freeze=1 \
+    podman pod pause pod \
+        && files "$(pod_slice)/$(scope one)" cgroup.freeze=1 && files "$(pod_slice)/$(scope two)" cgroup.freeze=1 \
         && podman pod unpause pod && files "$(pod_slice)/$(scope two)" cgroup.freeze=0
 }
-pod_kube() {
-    podman kube generate pod >/tmp/pod.yaml && podman pod rm -f -t 0 pod && gone one two && no_cgroups "$(basename "$(pod_slice)")" || return 1
+pod_removed() {
+    podman pod rm -f -t 0 pod && gone one two && no_cgroups "$(basename "$(pod_slice)")"
 }
 kube_play() {
     local bad=0
-    printf 'apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n  containers:\n  - name: c\n    image: %s\n    command: [sleep, "1000"]\n    env: [{ name: A, value: b }]\n    resources:\n      limits: { memory: 64Mi, cpu: 500m }\n' "$I" >/tmp/web.yaml
-    podman kube play /tmp/web.yaml && podman inspect -f '{{.Id}}' web-c >/tmp/web.id || return 1
-    files "$(at web)" memory.max=67108864 'cpu.max=50000 100000' && properties systemctl "$(scope web)" CPUQuotaPerSecUSec=500ms || bad=1
-    is 'its environment' b podman exec web-c sh -c 'echo $A' || bad=1
-    podman kube down -f /tmp/web.yaml 2>/dev/null || podman kube play --down /tmp/web.yaml || bad=1
+    cat >/tmp/web.yaml <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: { name: web }
+	spec:
+	  containers:
+	  - { name: c, image: $I, command: [sleep, "1000"], resources: { limits: { memory: 64Mi, cpu: 500m } } }
+	END
+    podman kube play /tmp/web.yaml && podman kube generate web >/tmp/again.yaml \
+        && podman inspect -f '{{.Id}}' web-c >/tmp/web.id || return 1
+    grep -q 'memory: 64Mi' /tmp/again.yaml || { cat /tmp/again.yaml && bad=1; }
+    files "$(at web)" memory.max=67108864 'cpu.max=50000 100000' || bad=1
+    properties systemctl "$(scope web)" MemoryMax=67108864 CPUQuotaPerSecUSec=500ms || bad=1
+    podman kube down /tmp/web.yaml || bad=1
     gone web || bad=1
     return $bad
 }
@@ -198,7 +208,7 @@ kube_play() {
 # --- what systemd starts
 health() {
     local bad=0
-    start health --health-cmd 'test -e /tmp/well' --health-retries 1 --health-interval 3s --health-start-period 0s $I sleep 1000 || return 1
+    start health --health-cmd 'test -e /tmp/well' --health-retries 1 --health-interval 3s $I sleep 1000 || return 1
     is 'timers' 1 eval "systemctl list-units --plain --no-legend --type timer '$(id_of health)*' | wc -l" || bad=1
     podman healthcheck run health && bad=1
     status health Health.Status=unhealthy || bad=1
@@ -217,10 +227,18 @@ quadlet() {
 trap "exit 0" TERM
 sleep 1000 &
 wait' >$volume/told
-    printf '[Container]\nImage=%s\nContainerName=told\nNotify=true\nVolume=/usr:/usr:ro\nVolume=%s:/v\nPodmanArgs=--memory=64m\n%s\n' \
-        "$I" $volume 'Exec=/bin/busybox sh /v/told
-[Service]
-TimeoutStartSec=60' >/etc/containers/systemd/told.container
+    cat >/etc/containers/systemd/told.container <<-END
+	[Container]
+	Image=$I
+	ContainerName=told
+	Notify=true
+	Volume=/usr:/usr:ro
+	Volume=$volume:/v
+	PodmanArgs=--memory=64m
+	Exec=/bin/busybox sh /v/told
+	[Service]
+	TimeoutStartSec=60
+	END
     systemctl daemon-reload && systemctl start told.service || { systemctl status --no-pager -n 20 told.service; bad=1; }
     properties systemctl told.service Type=notify StatusText=here ActiveState=active || bad=1
     at=$(cd /sys/fs/cgroup && echo system.slice/told.service/libpod-payload-*)
@@ -244,8 +262,7 @@ bridge() {
 nothing_of_podman_is_left() {
     local bad=0
     is containers '' podman ps -aq || bad=1
-    no_units systemctl 'libpod*' && no_units systemctl 'machine-libpod*' && no_cgroups 'libpod*' && no_cgroups 'machine-libpod*' || bad=1
-    is 'records of the runtime' '' eval "find /run/{nucleus,crun,runc} -mindepth 1 -maxdepth 1 -not -name '.*' 2>/dev/null" || bad=1
+    no_units systemctl '*libpod*' && no_cgroups '*libpod*' && no_records /run/{nucleus,crun,runc} || bad=1
     ! pgrep -l 'conmon|nucleus' || bad=1
     return $bad
 }
@@ -289,8 +306,8 @@ check 'podman: a pod of two' pod_start
 check 'podman: a pod has a slice, with its limits' pod_slices
 check 'podman: a pod shares namespaces' pod_shares
 check 'podman: pod pause, unpause' pod_pause
-check 'podman: kube generate; pod rm leaves nothing' pod_kube
-check 'podman: kube play, with limits' kube_play
+check 'podman: pod rm leaves nothing' pod_removed
+check 'podman: kube play, with limits; generate, down' kube_play
 check 'podman: health, by a timer of systemd' health
 check 'podman: a quadlet that tells systemd when it is ready' quadlet
 check 'podman: bridge network, a published port' bridge
