@@ -12,7 +12,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test fuzz conformance test-engines stress lint manual install clean
+.PHONY: help build run test bench fuzz conformance test-engines stress lint manual install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -29,6 +29,12 @@ run: build ## makes a busybox bundle under .cache/ and runs a container in it
 test: build ## everything that CI runs; ends with the counts
 	@$(TESTS)/deps.sh lint fuzz engines conformance
 	@$(use_host); RUNTIME=$(RUNTIME) $(TESTS)/all.sh
+
+bench: build ## beside runc, crun and the kernel's floor: tables, docs/benchmarks/ (ROUNDS=20 CASES=a,b BINARIES="name=path")
+	@$(TESTS)/deps.sh bench
+	@$(use_host); cargo build --release --locked --package nucleus-bench \
+		&& cargo build --release --locked --package nucleus-sys --example floor
+	@d=$(CURDIR)/target/$(host)/release; RUNTIME=$(RUNTIME) BENCH=$$d/nucleus-bench FLOOR=$$d/examples/floor $(TESTS)/bench/bench.sh
 
 fuzz: ## damaged config.json and other inputs, SECONDS=60 for each target
 	@$(TESTS)/deps.sh build fuzz
