@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures RUNTIME beside its peers and the floor; see docs/benchmarks.md. Called by `make bench`, which has built all.
-#   ROUNDS=20                 how often each command is measured; below 10 it is a quick look that changes no file
+#   ROUNDS=50                 how often each command is measured; below 10 it is a quick look that changes no file
 #   CASES=a,b LAYOUTS=v1,v2   only these (all cases are in the tables of docs/benchmarks.md)
 #   BINARIES="name=path ..."  further runtimes beside the usual ones
 #   PEERS=no                  only those
@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 : "${RUNTIME:?}" "${BENCH:?}" "${FLOOR:?}"
-ROUNDS=${ROUNDS:-20}
+ROUNDS=${ROUNDS:-50}
 arguments=(--rounds "$ROUNDS" --configs crates/oci-runtime/tests/configs --floor "$FLOOR" --peer "nucleus=$RUNTIME")
 for one in ${BINARIES:-}; do arguments+=(--peer "$one"); done
 if [ "${PEERS:-}" != no ]; then

@@ -11,6 +11,7 @@ mkdir -p "$dir"
 # The host's own mirror, if it is Debian's.
 mirror() {
     local found
+    # shellcheck disable=SC2016 # for apt-get
     found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -m 1 '/debian/\?$')
     echo "${MIRROR:-${found:-http://deb.debian.org/debian}}"
 }

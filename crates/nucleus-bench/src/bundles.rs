@@ -109,7 +109,8 @@ impl Bundles {
             }
         }
         if case == "userns" || case == "rootless" {
-            let map = json!([{ "containerID": 0, "hostID": USER, "size": 1 }]);
+            let size = if case == "rootless" { 1 } else { 65536 };
+            let map = json!([{ "containerID": 0, "hostID": USER, "size": size }]);
             (linux["uidMappings"], linux["gidMappings"]) = (map.clone(), map);
         }
         if let Some(resources) = linux["resources"].as_object_mut() {

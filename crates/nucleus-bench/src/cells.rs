@@ -86,6 +86,11 @@ impl Values {
         self.note.get_or_insert(text);
     }
 
+    /// How many rounds did not end.
+    pub fn hung(&self) -> u64 {
+        self.hung
+    }
+
     /// Summed up.
     pub fn cell(&self, key: Key) -> Cell {
         let sums = self.numbers.iter();

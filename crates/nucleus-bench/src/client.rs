@@ -155,7 +155,7 @@ impl<'a> Spawner<'a> {
                 .collect::<Vec<_>>()
                 .join(" ")
                 .chars()
-                .take(300)
+                .take(160)
                 .collect(),
             Err(error) => error.to_string(),
         }

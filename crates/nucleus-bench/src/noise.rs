@@ -8,16 +8,18 @@ use crate::stats::Summary;
 
 /// Above this, p90/p10 of the wall time of starting the static program is noise.
 const MOST_SPREAD: f64 = 2.5;
-/// Others' processes beside ours.
-const MOST_LOAD: f64 = 1.0;
+/// Part of the machine's CPU time that others' processes and the kernel in the background took meanwhile.
+const MOST_OTHERS: f64 = 0.15;
 /// Part of the CPU time that a hypervisor gave to others.
 const MOST_STEAL: f64 = 0.02;
 
 /// What was seen of the machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Noise {
-    /// Runnable processes, the mean of the last minute before the start.
+    /// Runnable processes, the mean of the last minute before the start (a build of ours, often).
     pub load_before: f64,
+    /// Part of the CPU time during the run that went neither to us nor to idling.
+    pub others: f64,
     /// Part of the CPU time during the run that a hypervisor gave to others.
     pub steal: f64,
     /// p90/p10 of the wall time of starting the static program alone, measured in every round of `run`.
@@ -25,9 +27,13 @@ pub struct Noise {
     pub spread: Option<f64>,
 }
 
-/// CPU time since boot: all, and stolen.
+/// CPU time since boot in ticks.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Ticks(f64, f64);
+pub struct Ticks {
+    all: f64,
+    stolen: f64,
+    idle: f64,
+}
 
 impl Ticks {
     /// From /proc/stat; zero where it cannot be read.
@@ -39,13 +45,30 @@ impl Ticks {
         let first = stat.lines().next().unwrap_or("");
         // user nice system idle iowait irq softirq steal; guests are within user.
         let numbers: Vec<f64> = first.split_whitespace().skip(1).take(8).flat_map(str::parse).collect();
-        Self(numbers.iter().sum(), numbers.get(7).copied().unwrap_or(0.0))
+        let number = |place: usize| numbers.get(place).copied().unwrap_or(0.0);
+        Self {
+            all: numbers.iter().sum(),
+            stolen: number(7),
+            idle: number(3) + number(4),
+        }
     }
 
     /// The stolen part between then and now.
     pub fn steal_since(self, then: Self) -> f64 {
-        let all = self.0 - then.0;
-        if all > 0.0 { (self.1 - then.1) / all } else { 0.0 }
+        self.part_since(then, self.stolen - then.stolen)
+    }
+
+    /// The part between then and now that was neither idle nor stolen nor ours, which is so many seconds.
+    pub fn others_since(self, then: Self, ours: f64) -> f64 {
+        /// The kernel shows ticks of this length to everybody (`USER_HZ`).
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let used = (self.all - then.all) - (self.idle - then.idle) - (self.stolen - then.stolen);
+        self.part_since(then, used - ours * TICKS_PER_SECOND)
+    }
+
+    fn part_since(self, then: Self, ticks: f64) -> f64 {
+        let all = self.all - then.all;
+        if all > 0.0 { (ticks / all).max(0.0) } else { 0.0 }
     }
 }
 
@@ -69,8 +92,8 @@ impl Noise {
                 "starting a static program took {spread:.1} × as long at p90 as at p10"
             ));
         }
-        if self.load_before > MOST_LOAD {
-            reasons.push(format!("load {:.2} before the start", self.load_before));
+        if self.others > MOST_OTHERS {
+            reasons.push(format!("others took {:.0} % of the CPU time", self.others * 100.0));
         }
         if self.steal > MOST_STEAL {
             reasons.push(format!("{:.1} % of the CPU time stolen", self.steal * 100.0));
@@ -89,6 +112,8 @@ mod tests {
         let now = Ticks::parse("cpu 20 0 20 150 0 0 0 10 0 0");
         assert!((now.steal_since(then) - 0.1).abs() < 1e-9);
         assert_eq!(then.steal_since(then), 0.0);
+        // 20 ticks were used, 5 of them by us.
+        assert!((now.others_since(then, 0.05) - 0.15).abs() < 1e-9);
     }
 
     #[test]
@@ -96,17 +121,22 @@ mod tests {
         let quiet = Noise {
             load_before: 0.2,
             steal: 0.0,
+            others: 0.05,
             spread: Some(1.3),
         };
         assert_eq!(quiet.verdict(), None);
         let noisy = Noise {
             spread: Some(4.0),
             steal: 0.1,
+            others: 0.5,
             ..quiet
         };
         let text = noisy.verdict().unwrap();
         assert!(
-            text.starts_with("NOISY: ") && text.contains("4.0 ×") && text.contains("10.0 %"),
+            text.starts_with("NOISY: ")
+                && text.contains("4.0 ×")
+                && text.contains("10.0 %")
+                && text.contains("others took 50 %"),
             "{text}"
         );
     }

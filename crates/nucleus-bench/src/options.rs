@@ -6,7 +6,7 @@ use crate::cases::CASES;
 use crate::layout::Layout;
 
 /// How it is called.
-pub const USAGE: &str = "usage: nucleus-bench run [--rounds N] [--containers N] [--cases a,b] [--layouts v1,v2] --configs DIR \
+pub const USAGE: &str = "usage: nucleus-bench run [--rounds N] [--containers N] [--limit SECONDS] [--cases a,b] [--layouts v1,v2] --configs DIR \
     [--out DIR] [--page FILE] [--floor PATH] --peer NAME=PATH... [--absent NAME=REASON...]\n       \
     nucleus-bench render RESULT.json PLOT.svg PAGE.md";
 
@@ -17,6 +17,8 @@ pub struct Options {
     pub rounds: usize,
     /// How many containers there are where there are many.
     pub containers: usize,
+    /// A command that takes longer hangs, seconds.
+    pub limit: u64,
     /// Letters of cases.
     pub cases: Vec<char>,
     /// Which cgroups.
@@ -43,6 +45,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
     let mut options = Options {
         rounds: 20,
         containers: 1000,
+        limit: 20,
         cases: CASES.iter().map(|case| case.letter).collect(),
         layouts: vec![Layout::V1, Layout::V2],
         configs: PathBuf::new(),
@@ -58,6 +61,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
         match flag.as_str() {
             "--rounds" => options.rounds = value.parse().ok().filter(|rounds| *rounds > 0).ok_or_else(wrong)?,
             "--containers" => options.containers = value.parse().ok().filter(|count| *count > 0).ok_or_else(wrong)?,
+            "--limit" => options.limit = value.parse().ok().filter(|limit| *limit > 0).ok_or_else(wrong)?,
             "--cases" => options.cases = value.split(',').map(letter).collect::<Option<_>>().ok_or_else(wrong)?,
             "--layouts" => options.layouts = value.split(',').map(layout).collect::<Option<_>>().ok_or_else(wrong)?,
             "--configs" => options.configs = value.into(),
@@ -121,6 +125,7 @@ mod tests {
     fn nothing_is_guessed() {
         for line in [
             "--rounds 0",
+            "--limit x",
             "--cases z",
             "--layouts v3",
             "--peer x",

@@ -19,10 +19,11 @@ use crate::layout::Layout;
 use crate::peers::{self, OURS, Peer};
 use crate::spawner::Answer;
 
-/// A command that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(20);
-/// The same for many containers at once.
-const BATCH_LIMIT: Duration = Duration::from_secs(120);
+/// Many containers at once may take so many times as long as one command.
+const BATCH: u32 = 6;
+
+/// After so many the case goes on without that runtime.
+const MOST_HANGS: u64 = 3;
 
 /// A round's result, if it has one.
 type Sample = Result<Answer, Trouble>;
@@ -49,6 +50,8 @@ pub struct Runner<'a> {
     pub values: BTreeMap<Key, Values>,
     /// How many containers there are where there are many.
     pub containers: usize,
+    /// A command that takes longer hangs.
+    pub limit: Duration,
     /// For ids that are used once.
     pub used: u64,
 }
@@ -98,6 +101,7 @@ impl Runner<'_> {
                 peers::Kind::Program if config == "spec" => vec![text(&peer.path)],
                 _ => return Ok(None),
             };
+            let limit = runner.limit;
             let spawner = if config == "rootless" {
                 &mut runner.user_spawner
             } else {
@@ -106,7 +110,7 @@ impl Runner<'_> {
             let request: Vec<_> = std::iter::once("run")
                 .chain(command.iter().map(String::as_str))
                 .collect();
-            Ok(Some(sample(spawner.ask(&request, LIMIT)?)))
+            Ok(Some(sample(spawner.ask(&request, limit)?)))
         })
     }
 
@@ -115,6 +119,9 @@ impl Runner<'_> {
         let Some(floor) = self.peers.iter().find(|peer| peer.kind == peers::Kind::Floor).cloned() else {
             return Ok(false);
         };
+        if !["run", "run-docker", "run-podman"].contains(&place.case.name) {
+            return Ok(false);
+        }
         let program = self.work.join("program");
         let list = Steps::of(config, place.layout, place.groups, &program);
         let list = match list {
@@ -162,7 +169,7 @@ impl Runner<'_> {
         for verb in ["create", "start", "reap", "delete"] {
             let answer = match verb {
                 "create" => self.create(peer, bundle, id)?,
-                "reap" => sample(self.spawner.ask(&["reap"], LIMIT)?),
+                "reap" => sample(self.spawner.ask(&["reap"], self.limit)?),
                 verb => self.verb(peer, &[verb, id])?,
             };
             let answer = match answer {
@@ -235,7 +242,7 @@ impl Runner<'_> {
         let (count, at_once) = PARALLEL;
         let rounds = self.rounds;
         // One round here is 64 containers of each runtime.
-        self.rounds = rounds.div_ceil(10);
+        self.rounds = rounds.div_ceil(5);
         let measured = self.each_round(place, |runner, peer, id| {
             if peer.kind != peers::Kind::Runtime {
                 return Ok(None);
@@ -301,7 +308,7 @@ impl Runner<'_> {
                 let words = self.words_of(crowd, &["delete", "--force", &format!("{id}-{total}-{{}}")]);
                 let _ = self.many(*total, 4, &words)?;
             }
-            self.spawner.ask(&["reap"], LIMIT)?;
+            self.spawner.ask(&["reap"], self.limit)?;
             // The kernel takes network namespaces apart in the background.
             self.interrupt.sleep(Duration::from_millis(most as u64 * 3))?;
         }
@@ -312,7 +319,7 @@ impl Runner<'_> {
         let (count, at_once) = (count.to_string(), at_once.to_string());
         let mut request = vec!["batch", &count, &at_once];
         request.extend(command.iter().map(String::as_str));
-        Ok(sample(self.spawner.ask(&request, BATCH_LIMIT)?))
+        Ok(sample(self.spawner.ask(&request, self.limit * BATCH)?))
     }
 
     /// All programs in turn, so many rounds; before that once without counting, to warm the caches and to see whether it
@@ -340,6 +347,13 @@ impl Runner<'_> {
                 peers.rotate_left(1);
             }
             for peer in &peers {
+                let hung = self
+                    .values
+                    .get(&key(place, peer))
+                    .is_some_and(|values| values.hung() >= MOST_HANGS);
+                if hung {
+                    continue;
+                }
                 let id = self.new_id();
                 let Some(sample) = step(self, peer, &id)? else { continue };
                 if sample.is_err() {
@@ -405,7 +419,7 @@ impl Runner<'_> {
         let mut request = vec!["run".to_owned()];
         request.extend(self.words_of(peer, verb));
         let request: Vec<_> = request.iter().map(String::as_str).collect();
-        Ok(sample(self.spawner.ask(&request, LIMIT)?))
+        Ok(sample(self.spawner.ask(&request, self.limit)?))
     }
 
     fn words_of(&self, peer: &Peer, verb: &[&str]) -> Vec<String> {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 use crate::bundles::{Bundles, CGROUP_PARENT, USER};
 use crate::cases::{CASES, Kind};
@@ -41,11 +43,14 @@ pub fn run(words: impl Iterator<Item = String>) -> Result<(), String> {
         io::ErrorKind::Interrupted => "interrupted; everything is removed".to_owned(),
         _ => error.to_string(),
     })?;
+    let now = Ticks::now();
     report.noise = Noise {
         load_before,
-        steal: Ticks::now().steal_since(ticks),
+        steal: now.steal_since(ticks),
+        others: now.others_since(ticks, own_seconds()),
         spread: spread(&report.cells),
     };
+
     report.seconds = began.elapsed().as_secs();
     report::publish(&report, options.out.as_deref(), options.page.as_deref())
 }
@@ -118,6 +123,7 @@ fn measure(
         interrupt,
         rounds: options.rounds,
         containers: options.containers,
+        limit: Duration::from_secs(options.limit),
         mark: format!("nb-{}", std::process::id()),
         values: BTreeMap::new(),
         used: 0,
@@ -184,6 +190,16 @@ fn leave(mark: &str, groups: Vec<PathBuf>) -> io::Result<()> {
     layout::remove_marked(&groups, mark);
     layout::remove_marked(&groups, CGROUP_PARENT);
     Ok(())
+}
+
+/// The CPU time of this process and of all that it has reaped, seconds.
+fn own_seconds() -> f64 {
+    let of = |who| getrusage(who).map_or(0.0, |usage| seconds(usage.user_time()) + seconds(usage.system_time()));
+    of(UsageWho::RUSAGE_SELF) + of(UsageWho::RUSAGE_CHILDREN)
+}
+
+fn seconds(time: TimeVal) -> f64 {
+    time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6
 }
 
 /// How far starting the static program alone varied.

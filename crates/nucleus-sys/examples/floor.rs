@@ -492,8 +492,10 @@ fn call(number: c_long, arguments: [usize; 5]) -> Result<usize, c_int> {
     if result != -1 {
         return Ok(result as usize);
     }
-    // SAFETY: the C library's own errno of this thread.
-    Err(unsafe { *libc::__errno_location() })
+    // SAFETY: takes nothing and returns the place of this thread's errno.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: that place is there as long as the thread.
+    Err(unsafe { *errno })
 }
 
 fn must(what: &CStr, number: c_long, arguments: [usize; 5]) -> usize {

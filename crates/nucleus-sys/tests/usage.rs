@@ -4,6 +4,7 @@ use nucleus_sys::usage::wait_any;
 use rustix::io::Errno;
 
 #[test]
+#[expect(clippy::zombie_processes, reason = "wait_any is what waits for it")]
 fn a_child_comes_back_with_its_status_and_its_usage() {
     let mut child = std::process::Command::new("sh")
         .args(["-c", "read word; exit 3"])

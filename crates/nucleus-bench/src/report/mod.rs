@@ -58,6 +58,7 @@ impl Report {
             noise: Noise {
                 load_before: 0.0,
                 steal: 0.0,
+                others: 0.0,
                 spread: None,
             },
             remarks: Vec::new(),

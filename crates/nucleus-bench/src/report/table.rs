@@ -48,11 +48,12 @@ fn heading(report: &Report) -> Vec<String> {
     let spread = noise
         .spread
         .map_or(String::new(), |spread| format!(", p90/p10 of `true` alone {spread:.2}"));
+    let [steal, others] = [noise.steal, noise.others].map(|part| part * 100.0);
     lines.push(format!(
-        "load before {:.2}, stolen {:.1} %{spread}",
-        noise.load_before,
-        noise.steal * 100.0
+        "stolen {steal:.1} %, others {others:.1} % of the CPU time, load before {:.2}{spread}",
+        noise.load_before
     ));
+
     lines.extend(noise.verdict());
     lines.extend(report.remarks.iter().cloned());
     for peer in &report.peers {
