@@ -127,6 +127,22 @@ impl Record {
         }
     }
 
+    /// Removes the directories if none of them is in use, in as few calls as that takes. False when one is, or when the
+    /// cgroup is a unit of systemd: then what lives there is to be killed before [`Record::remove`].
+    ///
+    /// # Errors
+    /// [`Error::Path`] for a path that is no cgroup; else the directory that cannot be removed.
+    pub fn remove_if_unused(&self) -> Result<bool, Error> {
+        if self.unit.is_some() {
+            return Ok(false);
+        }
+        let mut unused = true;
+        for path in self.distinct() {
+            unused &= remove_empty(path)?;
+        }
+        Ok(unused)
+    }
+
     /// Removes the directories and every cgroup below them that the container made, and systemd's unit. Those that are
     /// gone are fine.
     ///
@@ -225,11 +241,20 @@ fn open(path: &Path) -> Result<Dir, Error> {
     Dir::open(path).map_err(Error::file("open", path))
 }
 
-/// Removes one recorded cgroup. Two calls where it is empty; a hierarchy's root is a mount point and so never goes.
+/// Removes one recorded cgroup and all below it.
 fn remove(path: &Path) -> Result<(), Error> {
+    match remove_empty(path)? {
+        true => Ok(()),
+        false => check(path).and_then(|_| remove_tree(path)),
+    }
+}
+
+/// Removes one recorded cgroup, in two calls; false when it is in use. A hierarchy's root is a mount point and so never
+/// goes.
+fn remove_empty(path: &Path) -> Result<bool, Error> {
     match check_kind(path)?.map(|()| rmdir(path)) {
-        None | Some(Ok(())) => Ok(()),
-        Some(Err(Errno::BUSY | Errno::NOTEMPTY)) => check(path).and_then(|_| remove_tree(path)),
+        None | Some(Ok(())) => Ok(true),
+        Some(Err(Errno::BUSY | Errno::NOTEMPTY)) => Ok(false),
         Some(Err(errno)) => Err(Error::file("remove cgroup", path)(errno)),
     }
 }

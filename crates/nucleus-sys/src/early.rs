@@ -10,6 +10,8 @@
 //! might turn into calls of `memcpy` and its kin, whose addresses are not yet resolved. All reads are volatile, so that
 //! no loop is recognised as one of them.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".globl nucleus_start",
@@ -44,6 +46,7 @@ pub const SEALED_VERBS: [&str; 4] = ["create", "run", "exec", "restore"];
 
 /// `ST_RDONLY` of statvfs(3), which statfs(2) reports as well.
 const ST_RDONLY: i64 = 1;
+const READ_ONLY: isize = -(libc::EROFS as isize);
 const EXE: &core::ffi::CStr = c"/proc/self/exe";
 
 /// Seals and starts over if a verb asks for it. `stack` is what the kernel left there: argc, argv, NULL, envp, NULL.
@@ -56,12 +59,23 @@ extern "C" fn early(stack: *const usize) {
         let argument = unsafe { argv.wrapping_add(index).read_volatile() } as *const u8;
         SEALED_VERBS.iter().any(|verb| is_text(argument, verb))
     };
-    if !(1..argc).any(verb) || is_read_only() {
+    if !(1..argc).any(verb) {
+        return;
+    }
+    if is_read_only() {
+        SEALED.store(true, Ordering::Relaxed);
         return;
     }
     // envp follows the NULL that ends argv.
     seal(argv, argv.wrapping_add(argc + 1));
 }
+
+/// True when the entry point has found that nobody can write the running binary: `main` need not look again.
+pub fn is_sealed() -> bool {
+    SEALED.load(Ordering::Relaxed)
+}
+
+static SEALED: AtomicBool = AtomicBool::new(false);
 
 /// True when the C string is exactly this text.
 fn is_text(string: *const u8, text: &str) -> bool {
@@ -72,6 +86,20 @@ fn is_text(string: *const u8, text: &str) -> bool {
 
 /// True when the running binary lies on a read-only mount: sealed already, or in no need of it.
 fn is_read_only() -> bool {
+    // Asked for the right to write, the kernel need not count the free blocks of the filesystem.
+    let at = libc::AT_FDCWD as isize as usize;
+    match syscall(
+        libc::SYS_faccessat,
+        [at, EXE.as_ptr() as usize, libc::W_OK as usize, 0, 0],
+    ) {
+        0 => false,
+        READ_ONLY => true,
+        // This user may not write the file, wherever it lies.
+        _ => is_on_read_only_mount(),
+    }
+}
+
+fn is_on_read_only_mount() -> bool {
     let mut buffer = core::mem::MaybeUninit::<[u64; 15]>::uninit();
     let result = syscall(
         libc::SYS_statfs,
@@ -170,7 +198,8 @@ mod tests {
     #[test]
     fn the_kernel_says_whether_the_binary_is_read_only() {
         let flags = rustix::fs::statvfs("/proc/self/exe").unwrap().f_flag;
-        assert_eq!(is_read_only(), flags.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+        let read_only = flags.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+        assert_eq!((is_read_only(), is_on_read_only_mount()), (read_only, read_only));
     }
 
     #[test]

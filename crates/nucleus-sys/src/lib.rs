@@ -6,6 +6,7 @@
 
 pub mod bpf;
 pub mod early;
+pub mod entry;
 pub mod mount;
 pub mod net;
 pub mod pidfs;

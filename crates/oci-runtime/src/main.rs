@@ -1,6 +1,5 @@
 //! `nucleus`: arguments in, exit code out. All the rest is in the library beside it.
 #![forbid(unsafe_code)]
+#![no_main]
 
-fn main() {
-    std::process::exit(oci_runtime::main());
-}
+nucleus_sys::entry!(oci_runtime::main);

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
+use nucleus_sys::early::is_sealed;
 use nucleus_sys::mount::{Attributes, attr, set_attributes};
 use nucleus_sys::process::execveat;
 use rustix::fs::{MemfdFlags, SealFlags, StatVfsMountFlags};
@@ -24,7 +25,7 @@ const SELF: &str = "/proc/self/exe";
 /// # Errors
 /// The kernel's reason when neither kind of copy can be made or executed.
 pub fn ensure_sealed() -> io::Result<()> {
-    if rustix::fs::statvfs(SELF)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    if is_sealed() || rustix::fs::statvfs(SELF)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Ok(());
     }
     let copy = match read_only_clone() {

@@ -157,7 +157,8 @@ impl GlobalFlags {
 
 /// What clap makes of a sorted command line; an error is one line.
 fn parse<A: clap::FromArgMatches>(command: Command, sorted: Sorted) -> Result<A, String> {
-    matches(command, sorted).and_then(|matches| A::from_arg_matches(&matches).map_err(|error| in_one_line(&error)))
+    let mut matches = matches(command, sorted)?;
+    A::from_arg_matches_mut(&mut matches).map_err(|error| in_one_line(&error))
 }
 
 fn matches(command: Command, sorted: Sorted) -> Result<ArgMatches, String> {
@@ -226,7 +227,7 @@ fn run_verb(verb: &Verb, flags: &GlobalFlags, words: impl Iterator<Item = OsStri
     if sorted.help {
         return Err(format!("{} is not supported yet", verb.name).into());
     }
-    let matches = matches(command, sorted).map_err(wrong)?;
+    let mut matches = matches(command, sorted).map_err(wrong)?;
     if flags.criu.is_some() {
         log.warn("--criu is obsolete and ignored");
     }
@@ -236,7 +237,7 @@ fn run_verb(verb: &Verb, flags: &GlobalFlags, words: impl Iterator<Item = OsStri
         systemd: flags.systemd_cgroup,
         log,
     };
-    (verb.main)(&matches, &global)
+    (verb.main)(&mut matches, &global)
 }
 
 /// Opens the state directory; with `create`, makes it when it is missing.

@@ -23,7 +23,7 @@ pub struct Verb {
     /// Adds its flags and arguments.
     arguments: fn(Command) -> Command,
     /// Does it.
-    pub main: fn(&ArgMatches, &Global<'_>) -> Outcome,
+    pub main: fn(&mut ArgMatches, &Global<'_>) -> Outcome,
     /// False for one that always fails: its `--help` must not succeed, which engines take for support.
     pub supported: bool,
 }
@@ -50,9 +50,9 @@ impl Verb {
     }
 }
 
-/// The typed arguments of a verb.
-fn read<A: FromArgMatches>(matches: &ArgMatches) -> Result<A, clap::Error> {
-    A::from_arg_matches(matches)
+/// The typed arguments of a verb, moved out of the matches.
+fn read<A: FromArgMatches>(matches: &mut ArgMatches) -> Result<A, clap::Error> {
+    A::from_arg_matches_mut(matches)
 }
 
 /// The whole command line: what help, the manual and the completions are made of.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use nix::libc::SIGKILL;
 use nucleus_core::{
-    ContainerDir, ContainerId, ContainerState, Durability, Error as CoreError, Lock, Operation, Phase, Store,
+    ContainerDir, ContainerId, ContainerState, Durability, Error as CoreError, Lock, Operation, Phase, Process, Status,
+    Store,
 };
 
 use super::start::hook_of;
@@ -73,7 +74,8 @@ fn knows_its_processes(state: &ContainerState) -> bool {
     state.phase != Phase::Creating || state.init.is_some()
 }
 
-/// Kills init and every process of the container's control groups, and waits until init is gone.
+/// Kills init and every process of the container's control groups, and waits until init is gone. Control groups that
+/// nobody lives in any more may be removed on the way.
 ///
 /// # Errors
 /// When init survives SIGKILL for ten seconds.
@@ -81,17 +83,29 @@ pub fn kill_everything(container: &Container) -> Result<()> {
     if let Some(init) = &container.seen.init {
         // It may have ended meanwhile.
         let _ = init.send_signal(SIGKILL);
+        // With pid 1 of a PID namespace goes everybody else. One that is frozen does not end before it is thawed.
+        if container.seen.status != Status::Paused {
+            wait_until_gone(init)?;
+        }
     }
     if knows_its_processes(&container.state) {
-        cgroup_of(&container.state.cgroup).kill_all(SIGKILL)?;
+        let cgroup = cgroup_of(&container.state.cgroup);
+        // Hardly ever is anybody left: then the control groups go as they are, and nobody needs to be looked for.
+        if !cgroup.remove_if_unused()? {
+            cgroup.kill_all(SIGKILL)?;
+        }
     }
-    match &container.seen.init {
-        Some(init) if !init.wait_exit(Some(PATIENCE))? => Err(Failure::new(format!(
+    container.seen.init.as_ref().map_or(Ok(()), wait_until_gone)
+}
+
+fn wait_until_gone(init: &Process) -> Result<()> {
+    match init.wait_exit(Some(PATIENCE))? {
+        true => Ok(()),
+        false => Err(Failure::new(format!(
             "pid {} does not end after SIGKILL",
             init.pid().as_raw_nonzero()
         ))
         .into()),
-        _ => Ok(()),
     }
 }
 

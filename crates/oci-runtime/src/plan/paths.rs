@@ -4,27 +4,30 @@
 //! descriptor. Paths of the host are left as they are written, because `..` after a symbolic link means what the kernel
 //! says it means. The `field` arguments are formatted only on failure, so callers pass `format_args!`.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fmt::Display;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use super::PlanError;
 
 /// Makes a path inside the container absolute and removes `.`, `..` and doubled slashes; `..` stops at the root.
 pub(crate) fn clean(path: &Path) -> PathBuf {
-    let mut cleaned = PathBuf::with_capacity(path.as_os_str().len() + 1);
-    cleaned.push("/");
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => cleaned.push(name),
-            Component::ParentDir => {
-                cleaned.pop();
+    let mut cleaned = Vec::with_capacity(path.as_os_str().len() + 1);
+    for name in path.as_os_str().as_bytes().split(|byte| *byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => cleaned.truncate(cleaned.iter().rposition(|byte| *byte == b'/').unwrap_or(0)),
+            name => {
+                cleaned.push(b'/');
+                cleaned.extend_from_slice(name);
             }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
         }
     }
-    cleaned
+    if cleaned.is_empty() {
+        cleaned.push(b'/');
+    }
+    OsString::from_vec(cleaned).into()
 }
 
 /// A C string of `value`.
@@ -60,7 +63,8 @@ pub(crate) fn distinct(list: &[String], field: &str) -> Result<Vec<PathBuf>, Pla
     for (i, path) in list.iter().enumerate() {
         absolute(Path::new(path), format_args!("{field}[{i}]"))?;
         let path = clean(Path::new(path));
-        if !paths.contains(&path) {
+        // Cleaned paths are equal when their bytes are.
+        if !paths.iter().any(|other| other.as_os_str() == path.as_os_str()) {
             paths.push(path);
         }
     }

@@ -86,10 +86,10 @@ impl Root {
     fn resolve_with(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
         let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
         for (known, anchor) in &*self.anchors.borrow() {
-            let rest = match path.strip_prefix(known) {
-                Err(_) => continue,
-                Ok(rest) if rest.as_os_str().is_empty() => Path::new("."),
-                Ok(rest) => rest,
+            let rest = match below(known, path) {
+                None => continue,
+                Some(rest) if rest.as_os_str().is_empty() => Path::new("."),
+                Some(rest) => rest,
             };
             match open_in(anchor.as_fd(), rest, flags, resolve | ResolveFlags::BENEATH) {
                 // A link leads out of it, such as /dev/fd.
@@ -142,6 +142,16 @@ impl Root {
             Err(Errno::EXIST) => Err(Errno::LOOP),
             made => made,
         }
+    }
+}
+
+/// What is left of `path` below an anchor, which is one component.
+fn below<'a>(anchor: &Path, path: &'a Path) -> Option<&'a Path> {
+    let (anchor_text, text) = (anchor.as_os_str().as_bytes(), path.as_os_str().as_bytes());
+    match text {
+        // Plainly spelt and another one: nearly always, and to compare components takes thirty times as long.
+        [b'/', first, ..] if !b"/.".contains(first) && !text.starts_with(anchor_text) => None,
+        _ => path.strip_prefix(anchor).ok(),
     }
 }
 
@@ -249,6 +259,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
         (dir, root)
+    }
+
+    #[test]
+    fn what_is_below_an_anchor_is_seen_however_it_is_spelt() {
+        let rest = |path| below(Path::new("/proc"), Path::new(path));
+        for path in ["/proc/sys", "//proc/sys", "/./proc//sys/", "/proc/./sys"] {
+            assert_eq!(rest(path), Some(Path::new("sys")), "{path}");
+        }
+        assert_eq!(rest("/proc/"), Some(Path::new("")));
+        for path in ["/procession", "/sys/proc", "/", "proc/sys", "/.proc/sys"] {
+            assert_eq!(rest(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -189,6 +189,10 @@ fn landlock_is_refused_by_name() {
     parse(config.to_string().as_bytes()).unwrap();
     config["process"]["landlock"] = json!({"ruleset": {}});
     assert_eq!(parse_error(&config.to_string()), "process.landlock: is not supported");
+    // Spelt with an escape it is the same key.
+    let escaped = config.to_string().replace("\"landlock\":{", "\"l\\u0061ndlock\":{");
+    assert!(escaped.contains("\\u0061"));
+    assert_eq!(parse_error(&escaped), "process.landlock: is not supported");
 }
 
 #[test]

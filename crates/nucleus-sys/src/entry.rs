@@ -1,0 +1,34 @@
+//! From the C library to the program, without the Rust runtime in between.
+//!
+//! Rust's own `main` prepares for threads and for a report of stack overflows: a dozen system calls, one of which has
+//! the kernel write down the address space. Of what it does, two things matter to a program with one thread: that
+//! descriptors 0 to 2 are open, and that a closed pipe is an error and not a signal.
+
+use rustix::io::Errno;
+
+/// Makes `$main`, a `fn() -> i32` that returns the exit code, the program's `main`.
+#[macro_export]
+macro_rules! entry {
+    ($main:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn main() -> i32 {
+            $crate::entry::prepare();
+            ::std::process::exit($main())
+        }
+    };
+}
+
+/// See the module. A program that cannot open /dev/null in the place of a missing descriptor ends here: a file that
+/// is opened later must not pass for standard output.
+pub fn prepare() {
+    for fd in 0..=2 {
+        // SAFETY: F_GETFD looks at the number only.
+        let open = crate::check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into());
+        // SAFETY: a constant C string; the lowest free number is the one that is missing.
+        if open == Err(Errno::BADF) && unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } != fd {
+            std::process::abort();
+        }
+    }
+    // SAFETY: ignoring a signal runs none of our code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
