@@ -50,9 +50,9 @@ sid() {
         for name in crun runc; do echo "peer $name-sid=$dir/sid/$name"; done
         return
     fi
-    reason=$(grep -m 1 '^E' "$dir/sid.log" | tr '\n=' '  ')
+    reason=$({ grep '^E' "$dir/sid.log" || tail -n 1 "$dir/sid.log"; } 2>/dev/null | head -n 1)
     rm -rf "$dir/sid"
-    for name in crun runc; do echo "absent $name-sid=cannot be unpacked from $(mirror): ${reason:-see sid.log}"; done
+    for name in crun runc; do echo "absent $name-sid=cannot be unpacked from $(mirror): $reason"; done
 }
 
 youki() {
@@ -62,7 +62,7 @@ youki() {
         || env -u CARGO_BUILD_TARGET timeout 1200 cargo install --quiet --locked --root "$dir/youki" youki >"$dir/youki.log" 2>&1; then
         echo "peer youki=$dir/youki/bin/youki"
     else
-        echo "absent youki=cannot be built: $(grep -m 1 '^error' "$dir/youki.log" | tr '=' ' ')"
+        echo "absent youki=cannot be built: $(grep -m 1 '^error' "$dir/youki.log")"
     fi
 }
 
