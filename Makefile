@@ -12,7 +12,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test bench bench-smoke fuzz conformance test-engines stress lint manual install clean
+.PHONY: help build run test bench bench-smoke fuzz conformance test-engines stress lint manual install layout clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -70,6 +70,10 @@ manual: ## man pages and shell completions, in target/share (from the flags that
 install: build manual ## binary, man pages, shell completions to PREFIX (/usr/local), below DESTDIR
 	@install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/nucleus
 	@cd target/share && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/{} \;
+
+layout: ## which functions are hot: writes crates/oci-runtime/hot-text.ld, by which the linker keeps them together
+	@$(TESTS)/deps.sh build
+	@$(TESTS)/layout.sh
 
 include $(TESTS)/vm/vm.mk
 
