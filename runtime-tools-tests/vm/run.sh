@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command as root in a throw-away virtual machine:
-#   run.sh [--systemd|--hybrid] [--share DIR] [--timeout SECONDS] [--memory MB] [--cpus N] [--icount] [--append KERNEL-ARGUMENTS] -- COMMAND [ARG...]
+#   run.sh [--systemd|--hybrid] [--share DIR] [--timeout SECONDS] [--memory MB] [--cpus N] [--icount]
+#     [--append KERNEL-ARGUMENTS] [--suite trixie|sid] -- COMMAND [ARG...]
 # DIR appears read-only as /share. The guest has cgroup v2 alone and AppArmor; with --hybrid cgroup v1 beside v2, and SELinux
 # (permissive, with the policy of guest/policy.cil). With --systemd that is process 1, else a small script. Standard output,
 # standard error and the exit status are the command's own; 124: the time is over, 125: the guest died. The image is made
@@ -10,8 +11,7 @@
 # started once more, one that dies later never.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-IMAGE=${VM_IMAGE:-$HERE/../../.cache/vm}
-mode=init share='' timeout=600 memory=1024 cpus=2 append='' icount=()
+mode=init share='' timeout=600 memory=1024 cpus=2 append='' icount=() suite=trixie
 while [ $# -gt 0 ]; do
     case $1 in
     --systemd | --hybrid) mode=${1#--} ;;
@@ -21,13 +21,14 @@ while [ $# -gt 0 ]; do
     --cpus) cpus=$2 && shift ;;
     --icount) cpus=1 icount=(-icount 'shift=0,sleep=off,align=off') ;;
     --append) append=$2 && shift ;;
+    --suite) suite=$2 && shift ;;
     --) shift && break ;;
     *) sed -n '2,9p' "$0" >&2 && exit 2 ;;
     esac
     shift
 done
 [ $# -gt 0 ] || { sed -n '2,9p' "$0" >&2 && exit 2; }
-"$HERE/image.sh" "$IMAGE"
+IMAGE=$("$HERE/image.sh" "$suite")
 
 work=$(mktemp -d)
 pid=
