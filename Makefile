@@ -12,7 +12,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test bench bench-smoke fuzz conformance test-engines stress lint manual install layout clean
+.PHONY: help build run test bench bench-smoke fuzz conformance test-engines stress guard lint manual install layout clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -27,7 +27,7 @@ run: build ## makes a busybox bundle under .cache/ and runs a container in it
 	@$(RUNTIME) run --bundle .cache/bundle hello-$$$$
 
 test: build ## everything that CI runs; ends with the counts
-	@$(TESTS)/deps.sh lint fuzz engines conformance
+	@$(TESTS)/deps.sh lint fuzz guard engines conformance
 	@$(use_host); RUNTIME=$(RUNTIME) $(TESTS)/all.sh
 
 # The benchmark and the floor that it measures against, beside the release binary.
@@ -58,6 +58,12 @@ test-engines: build ## podman, buildah, containerd and Docker drive the runtime 
 stress: build ## 200 containers, 16 at a time (RUNTIME=... for another runtime)
 	@$(TESTS)/deps.sh engines
 	@RUNTIME=$(RUNTIME) $(TESTS)/stress.sh
+
+guard: build ## what each verb costs, in system calls and instructions, is no more than recorded (RECORD=1 records it)
+	@$(TESTS)/deps.sh guard vm
+	@$(use_host); NUCLEUS_TEST_RUNTIME=$(RUNTIME) $(if $(RECORD),NUCLEUS_TEST_RECORD=1) \
+		cargo test --quiet --locked --package oci-runtime --test cost -- --show-output
+	@RUNTIME=$(RUNTIME) $(TESTS)/vm/icount.sh $(if $(RECORD),record)
 
 lint: build ## formatting, clippy, licences, shell scripts
 	@$(TESTS)/deps.sh lint

@@ -334,12 +334,8 @@ cgroup_file() {
 # ---- the documents' own lines -----------------------------------------------------------------------------------
 
 documents=("$repo/README.md" "$repo/docs/engines.md")
-
-# documented_file PATH: the fenced block that follows the line <!-- file: PATH --> in one of them.
-documented_file() {
-    awk -v mark="<!-- file: $1 -->" '$0 == mark { on = 1; next } on && /^```/ { if (n++) exit; next } on && n' \
-        "${documents[@]}" | grep . || { echo "no document shows $1" >&2; return 1; }
-}
+# shellcheck source=documents.sh
+. "$here/documents.sh"
 
 # documented PREFIX: one step for each line of a fenced block that begins so; it must succeed and print something.
 documented() {

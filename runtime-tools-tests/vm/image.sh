@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
-# Makes the guest of the virtual machine: image.sh DIRECTORY -> vmlinux, initrd, root.ext4, packages.txt. Called by run.sh.
+# Makes the guest of the virtual machine: image.sh [trixie|sid] -> vmlinux, initrd, root.ext4, packages.txt, in a directory
+# of the suite's own that it prints. Called by run.sh and test.sh. sid has the newest kernel, systemd and engines.
 # Debian packages only, nothing is installed on the host and nothing is mounted in a loop: mmdebstrap fills a tmpfs,
 # mkfs.ext4 -d turns it into an image, the kernel is unpacked and not installed.
 # Rule: an image is made again when anything that goes into it has changed, and replaces the old one only when it is whole.
 set -euo pipefail
 umask 022
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-OUT=${1:?usage: image.sh DIRECTORY}
-SUITE=trixie
+SUITE=${1:-trixie}
+OUT=${VM_IMAGE:-$(realpath -m "$HERE/../../.cache/vm")}
+[ "$SUITE" = trixie ] || OUT+=-$SUITE
 PACKAGES=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,systemd-container,udev,kmod,procps,iproute2
 PACKAGES+=,busybox-static,util-linux,passwd,login,e2fsprogs,jq,apparmor,secilc,keyutils${VM_PACKAGES:+,$VM_PACKAGES}
+# The engines (crun is the measure of guest/icount, too), and with protobuf-compiler and curl what speaks containerd's CRI.
+PACKAGES+=,podman,crun,conmon,catatonit,netavark,aardvark-dns,nftables,passt,uidmap,containerd,protobuf-compiler,curl
 KERNEL=linux-image-amd64 # the cloud kernel, a third in size, has no RDMA device of software
 
-key=$(cat "$HERE/image.sh" "$HERE/guest/init" "$HERE/guest/services" - <<<"$PACKAGES" | sha256sum | cut -c1-16)
+key=$(cat "$HERE/image.sh" "$HERE/guest/init" "$HERE/guest/services" - <<<"$SUITE $PACKAGES" | sha256sum | cut -c1-16)
+echo "$OUT"
 [ "$(cat "$OUT/key" 2>/dev/null)" = "$key" ] && exit 0
 [ "$(id -u)" = 0 ] || { echo "image.sh: needs root" >&2; exit 1; }
 mkdir -p "$OUT"
@@ -26,21 +31,34 @@ start=$SECONDS
 # The mirror that this machine uses, if it uses Debian.
 # shellcheck disable=SC2016 # apt's own placeholders
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -m 1 '/debian/\?$' || true)
-# shellcheck disable=SC2016 # $1 is the hook's
-download='chroot "$1" sh -ec "cd /var/cache/apt/archives; k=\$(apt-cache depends '$KERNEL' | sed -n \"s/.*Depends: \(linux-image-[0-9].*\)/\1/p\"); apt-get download -q \$k" && mv "$1"/var/cache/apt/archives/linux-image-*.deb '"$work/kernel/"
-if ! TMPDIR=$work/tmp mmdebstrap --quiet --mode=root --variant=minbase --components=main --include="$PACKAGES" \
+# The kernel's package, newer ones are in parts; and one of which a single file is wanted, the definition of the CRI.
+cat >"$work/download" <<'HOOK'
+#!/bin/sh -e
+needs() { chroot "$root" apt-cache depends "$1" | sed -n 's/.*Depends: \(linux-[a-z]*-[0-9].*\)/\1/p'; }
+root=$1
+image=$(needs "$KERNEL" | grep linux-image)
+chroot "$root" sh -c 'cd /var/cache/apt/archives && apt-get download -q "$@"' sh "$image" $(needs "$image") \
+    golang-github-kubernetes-cri-api-dev
+mv "$root"/var/cache/apt/archives/linux-*-[0-9]*.deb "${0%/*}/kernel/"
+mv "$root"/var/cache/apt/archives/golang-github-kubernetes-cri-api-dev_*.deb "${0%/*}/cri.deb"
+HOOK
+chmod 755 "$work/download"
+if ! KERNEL=$KERNEL TMPDIR=$work/tmp mmdebstrap --quiet --mode=root --variant=minbase --components=main --include="$PACKAGES" \
     --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' --aptopt='APT::Sandbox::User "root"' \
+    --aptopt='Acquire::Check-Valid-Until "false"' \
     --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-    --customize-hook="$download" \
+    --customize-hook="$work/download" \
     "$SUITE" "$root" "${mirror:-http://deb.debian.org/debian}" >"$work/log" 2>&1; then
     tail -n 30 "$work/log" >&2
     exit 1
 fi
 chroot "$root" dpkg-query -W >"$work/out/packages.txt"
 
+dpkg --fsys-tarfile "$work/cri.deb" | tar -x --to-stdout --wildcards '*/runtime/v1/api.proto' | grep -v gogo >"$root/usr/share/cri.proto"
+
 # --- the kernel and those of its modules that a virtual machine can use
-dpkg -x "$work"/kernel/linux-image-*.deb "$work/kernel/tree"
+for package in "$work"/kernel/*.deb; do dpkg -x "$package" "$work/kernel/tree"; done
 modules=$(echo "$work"/kernel/tree/{usr/,}lib/modules/* | tr ' ' '\n' | grep -v '\*' | head -n 1)
 version=${modules##*/}
 (
@@ -55,7 +73,7 @@ version=${modules##*/}
 cp "$modules"/modules.{order,builtin,builtin.modinfo} "$root/usr/lib/modules/$version/"
 chroot "$root" depmod "$version"
 # Qemu starts an uncompressed kernel at once (PVH); to unpack it in the emulated processor would take a second.
-python3 - "$work"/kernel/tree/boot/vmlinuz-* "$work/out/vmlinux" <<'PYTHON'
+python3 - "$(find "$work/kernel/tree" -name 'vmlinuz*' -type f)" "$work/out/vmlinux" <<'PYTHON'
 import struct, subprocess, sys
 image = open(sys.argv[1], 'rb').read()
 offset, length = struct.unpack_from('<II', image, 0x248)  # payload_offset and _length: Documentation/arch/x86/boot.rst
@@ -109,6 +127,8 @@ grep -v '^#' "$HERE/guest/services" | while read -r unit; do ln -sf /dev/null "$
 for generator in "$root"/usr/lib/systemd/system-generators/*; do
     ln -sf /dev/null "$root/etc/systemd/system-generators/${generator##*/}"
 done
+# The profiles of Debian's apparmor would take twelve seconds to load: what profiles include is kept.
+find "$root/etc/apparmor.d" -mindepth 1 -maxdepth 1 ! -name abi ! -name abstractions ! -name tunables -exec rm -rf {} +
 rm -rf "$root"/var/cache/apt/*.bin "$root"/var/lib/apt/lists/* "$root"/var/log/* "$root"/tmp/*
 
 # --- the initrd: busybox, and the drivers for the disks and the serial ports
@@ -132,7 +152,8 @@ done
 truncate -s %4 "$work/out/initrd" # what run.sh appends must begin at a multiple of four
 
 megabytes=$(du -s --apparent-size -BM "$root" | cut -dM -f1)
-mkfs.ext4 -q -F -O ^has_journal,^metadata_csum,^resize_inode -m 0 -i 8192 -L root -d "$root" "$work/out/root.ext4" "$((megabytes + 1024))M"
+mkfs.ext4 -q -F -O ^has_journal,^metadata_csum,^resize_inode -m 0 -i 8192 -L root -d "$root" "$work/out/root.ext4" \
+    "$((megabytes + 1024))M" >&2
 rm -f "$OUT/key"
 cp --sparse=always "$work"/out/* "$OUT/"
 echo "$key" >"$OUT/key"

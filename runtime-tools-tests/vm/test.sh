@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # The tests that need a pure cgroup v2 with every controller, v1 controllers that no host mounts, systemd, AppArmor, SELinux
-# or rights that test hosts lack: builds them, runs them in three virtual machines (run.sh: plain, --systemd, --hybrid),
-# as many at a time as there are processors, and counts. Called by `make test-vm` and all.sh. RUNTIME is the binary under
-# test (default: a debug build), VM_GUESTS the guests (default: all), VM_ONLY the subjects of guest/tests.d (default: all).
+# or rights that test hosts lack: builds them, runs them in virtual machines (run.sh: plain, --systemd, --hybrid; engines: with
+# systemd, podman and containerd; sid: the same with Debian's newest) and what the verbs cost in a further one (icount.sh); as
+# many at a time as there are processors, and counts. Called by `make test-vm` and all.sh. RUNTIME is the binary under test
+# (default: a debug build, which is not measured), VM_GUESTS the guests (default: all), VM_ONLY the subjects of
+# guest/tests.d (default: all).
 # Rules: reports in a form of its own, and adds its counts to the file TALLY if that is set; a machine that cannot have
-# qemu skips all of it, and says so.
+# qemu skips all of it, and says so; so does a guest whose image cannot be made, if it is of sid.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../.."
@@ -27,7 +29,8 @@ if ! "$HERE/../deps.sh" vm; then
 fi
 start=$SECONDS
 read -r -a only <<<"${VM_ONLY:-}"
-read -r -a guests <<<"${VM_GUESTS:-systemd init hybrid}"
+read -r -a guests <<<"${VM_GUESTS:-engines sid systemd init hybrid ${RUNTIME:+icount}}"
+[ -n "${RUNTIME:-}" ] || echo 'SKIP - what the verbs cost: only a release build is measured (RUNTIME)'
 
 # --- what goes into the guests: static programs, all of them
 programs() { # programs PACKAGE TARGET...: builds tests and prints "NAME PATH" of each
@@ -47,17 +50,31 @@ cp "$RUNTIME" "$share/nucleus"
 { programs nucleus-cgroup cgroups && programs oci-runtime verbs config lifecycle exec; } | while read -r name path; do
     cp "$path" "$share/$name"
 done
-cp -r "$HERE"/guest/tests{,.d} "$share/"
+cp -r "$HERE"/guest/{tests,tests.d,engines} README.md docs/engines.md runtime-tools-tests/engines/documents.sh "$share/"
+runtime-tools-tests/engines/images.sh "$share/busybox.tar"
+runtime-tools-tests/engines/images.sh "$share/pause.tar" localhost/pause sleep 1000000
 strip --strip-debug "$share"/{nucleus,cgroups,verbs,config,lifecycle,exec}
-"$HERE/image.sh" "$HERE/../../.cache/vm"
+"$HERE/image.sh" >/dev/null
+if [[ " ${guests[*]} " == *' sid '* ]] && ! "$HERE/image.sh" sid >"$work/image" 2>&1; then
+    sed 's/^/    # /' "$work/image"
+    echo 'SKIP - the guest sid: ITS IMAGE CANNOT BE MADE (above), so nothing is shown about the newest kernel, systemd, engines'
+    count 0 0 1
+    read -r -a guests <<<"$(printf '%s\n' "${guests[@]}" | grep -vx sid | xargs)"
+fi
 echo "# test-vm: ready to run after $((SECONDS - start)) s"
 
 # --- the guests: each has one thread
 guest() {
     local mode=$1 flag=() begin=$SECONDS
-    [ "$mode" = init ] || flag=("--$mode")
-    "$HERE/run.sh" "${flag[@]}" --share "$share" --timeout "${VM_TIMEOUT:-900}" -- /share/tests "$mode" "${only[@]}" \
-        >"$work/$mode.out" 2>"$work/$mode.err" && echo 0 >"$work/$mode.rc" || echo $? >"$work/$mode.rc"
+    case $mode in
+    init) ;;
+    engines) flag=(--systemd --memory 2048) ;;
+    sid) flag=(--systemd --memory 2048 --suite sid) ;;
+    *) flag=("--$mode") ;;
+    esac
+    local command=("$HERE/run.sh" "${flag[@]}" --share "$share" --timeout "${VM_TIMEOUT:-900}" -- /share/tests "$mode" "${only[@]}")
+    [ "$mode" != icount ] || command=(env RUNTIME="$RUNTIME" "$HERE/icount.sh")
+    "${command[@]}" >"$work/$mode.out" 2>"$work/$mode.err" && echo 0 >"$work/$mode.rc" || echo $? >"$work/$mode.rc"
     echo $((SECONDS - begin)) >"$work/$mode.seconds"
 }
 for mode in "${guests[@]}"; do

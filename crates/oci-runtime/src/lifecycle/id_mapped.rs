@@ -1,44 +1,61 @@
-//! Bind mounts whose owners are mapped (`idmap`): made by the host side, before there is an init.
+//! Bind mounts that need the host's rights: made by the host side, before there is an init.
 //!
-//! Mapping a mount needs rights over the filesystem itself, which init gives up with a new user namespace. So the trees
-//! are cloned and mapped here; init inherits them as descriptors and attaches them in their turn. The kernel takes the
-//! maps from a user namespace only, so a child that does nothing is born into one for as long as that takes.
+//! Mapping the owners of a mount (`idmap`) needs rights over the filesystem itself, and some sources lie where only the
+//! host's root comes; init gives up both with a user namespace. So these trees are cloned (and mapped) here; init
+//! inherits them as descriptors and attaches them in their turn. The kernel takes the maps from a user namespace only,
+//! so a child that does nothing is born into one for as long as that takes. All other binds are init's own: what the
+//! host has mounted read-only, say, is locked for it.
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
+use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use nucleus_sys::mount::{Attributes, set_attributes, set_id_map};
 use nucleus_sys::process::{Clone, Forked, clone3};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::id_maps::lines;
 use crate::init::failure::{Explain, Failure};
-use crate::plan::{IdMap, IdMapping, MappedBy, Mount, MountKind, Plan};
+use crate::plan::{IdMap, IdMapping, MappedBy, MountKind, Plan};
 use crate::rootfs::{pivot, root::clone_mount_at};
 
-/// The trees of all mounts with a mapping, each with the index of its mount.
+/// The trees of all mounts with a mapping and of those that init has no way to, each with the index of its mount.
 ///
 /// # Errors
 /// Named by `mounts[i]`.
 pub fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, Failure> {
     let mut trees = Vec::new();
+    let other_root = plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64) && Uid::effective().is_root();
     for (i, mount) in plan.mounts.iter().enumerate() {
+        let MountKind::Bind { source, recursive } = &mount.kind else {
+            continue;
+        };
         if let Some(id_map) = &mount.id_map {
-            trees.push((i, tree(plan, mount, id_map, i)?));
+            trees.push((i, mapped(plan, source, *recursive, id_map, i)?));
+        } else if other_root && only_root_reaches(source) {
+            trees.push((i, cloned(plan, source, *recursive, i)?));
         }
     }
     Ok(trees)
 }
 
-fn tree(plan: &Plan, mount: &Mount, id_map: &IdMap, i: usize) -> Result<OwnedFd, Failure> {
-    let MountKind::Bind { source, recursive } = &mount.kind else {
-        return Err(Failure::new(format!("mounts[{i}]: not a bind mount")));
-    };
-    let tree = clone_mount_at(source, *recursive)
+/// Whether a directory on the way is closed to others than the host's root, as podman's are below /run/containers.
+fn only_root_reaches(source: &Path) -> bool {
+    const NOBODY: u32 = 65534;
+    let (uid, gid) = (setfsuid(Uid::from_raw(NOBODY)), setfsgid(Gid::from_raw(NOBODY)));
+    let opened = rustix::fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    setfsuid(uid);
+    setfsgid(gid);
+    matches!(opened, Err(Errno::ACCESS))
+}
+
+fn cloned(plan: &Plan, source: &Path, recursive: bool, i: usize) -> Result<OwnedFd, Failure> {
+    let tree = clone_mount_at(source, recursive)
         .explain(|| format!("mounts[{i}].source: cannot bind {}", source.display()))?;
     // Made in the host's mount namespace: without this, what is mounted on it inside would appear on the host.
     let cut_off = Attributes {
@@ -47,6 +64,11 @@ fn tree(plan: &Plan, mount: &Mount, id_map: &IdMap, i: usize) -> Result<OwnedFd,
     };
     set_attributes(&tree, cut_off, true)
         .explain(|| format!("mounts[{i}]: cannot change the propagation of {}", source.display()))?;
+    Ok(tree)
+}
+
+fn mapped(plan: &Plan, source: &Path, recursive: bool, id_map: &IdMap, i: usize) -> Result<OwnedFd, Failure> {
+    let tree = cloned(plan, source, recursive, i)?;
     let namespace = match &id_map.by {
         MappedBy::Maps { uid, gid } => user_namespace(uid, gid)
             .map_err(|failure| Failure::new(format!("mounts[{i}]: cannot make the id mapping: {failure}")))?,

@@ -70,6 +70,29 @@ fn the_containers_own_mapping() {
     test.nothing_left();
 }
 
+/// As podman with `--userns=auto` has it: /etc/hosts lies in a directory of the host's root, mode 0700.
+#[test]
+fn a_source_that_only_the_hosts_root_reaches() {
+    let Some(test) = Test::new() else { return };
+    let c = bound(
+        &test,
+        "cat /data/word; touch /data/word || echo no",
+        &["bind", "ro"],
+        |config| {
+            map_ids(config);
+            last_mount(config)["source"] = json!("closed/data");
+        },
+    );
+    let closed = c.bundle.join("closed").display().to_string();
+    shell(&format!(
+        "mkdir -p {closed}/data; echo inside >{closed}/data/word; chmod 666 {closed}/data/word; chmod 700 {closed};
+         chown -Rh 100000:100000 {}",
+        c.rootfs().display()
+    ));
+    c.run().ok().prints("inside\nno");
+    test.nothing_left();
+}
+
 #[test]
 fn the_mapping_of_a_joined_namespace() {
     let Some(test) = Test::new() else { return };

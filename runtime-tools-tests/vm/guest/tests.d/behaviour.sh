@@ -12,16 +12,6 @@ bounded() {
     /share/nucleus create --bundle /tmp/box box >/tmp/output 2>&1 </dev/null || { cat /tmp/output && return 1; }
 }
 
-# eventually COMMAND...: within ten seconds it succeeds.
-eventually() {
-    local n
-    for n in {1..100}; do
-        "$@" && return
-        sleep 0.1
-    done
-    echo "in vain: $*" && return 1
-}
-
 counted() { # counted FILE WORD: the counter of that name is not zero
     grep -q "^$2 [1-9]" "$cgroup/$1" || { ! cat "$cgroup/$1"; }
 }

@@ -6,14 +6,6 @@ guest systemd || return 0
 sd_bundle=/tmp/systemd/bundle
 nucleus() { /share/nucleus --systemd-cgroup "$@"; }
 
-# is WHAT WANTED COMMAND...: what the command prints.
-is() {
-    local what=$1 wanted=$2 got
-    shift 2
-    got=$("$@" 2>&1)
-    [ "$got" = "$wanted" ] || { echo "$what is '$got', not '$wanted'"; return 1; }
-}
-
 # property SCOPE NAME WANTED, file SCOPE NAME WANTED
 property() { is "$2" "$3" systemctl show --property "$2" --value "$1"; }
 file() { is "$2" "$3" cat "/sys/fs/cgroup/$1/$2"; }
