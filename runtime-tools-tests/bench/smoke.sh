@@ -22,8 +22,8 @@ left() { # what a run of the benchmark could leave
     grep -al "$dir/hangs" /proc/[0-9]*/cmdline 2>/dev/null || true
 }
 
-"$BENCH" run --rounds 1 --cases a --limit 2 --configs crates/oci-runtime/tests/configs --floor "$FLOOR" \
-    --peer "nucleus=$RUNTIME" --peer "hangs=$dir/hangs" --peer "gone=$dir/gone" --absent 'missing=cannot be had' \
+bench=("$BENCH" run --rounds 1 --configs crates/oci-runtime/tests/configs --floor "$FLOOR" --peer "nucleus=$RUNTIME")
+"${bench[@]}" --cases a --limit 2 --peer "hangs=$dir/hangs" --peer "gone=$dir/gone" --absent 'missing=cannot be had' \
     --out "$dir/out" | tee "$dir/text"
 
 failed=0
@@ -33,13 +33,20 @@ expect() { # expect WHAT COMMAND...
     "$@" >/dev/null || { echo "not ok - $what" && failed=1; }
 }
 json() { jq -e "$@" "$dir/out/result.json"; }
-measured='.cells[] | select(.runtime == $name and .case == "run" and .failed == 0 and .hung == 0)
-    | .metrics.cpu_ms.median > 0 and .metrics.wall_ms.median > 0 and .metrics.faults.median > 0'
-for name in nucleus floor true; do expect "$name is measured" json --arg name "$name" "$measured"; done
+measured() { # measured NAME CASE: on each layout that there is
+    json --arg name "$1" --arg case "$2" '[.cells[] | select(.runtime == $name and .case == $case)] | length > 0
+        and all(.[]; .failed == 0 and .hung == 0 and (.metrics | .cpu_ms.median > 0 and .wall_ms.median > 0 and .faults.median > 0))'
+}
+for name in nucleus floor true; do expect "$name is measured" measured "$name" run; done
 expect 'what hangs is told' json '[.cells[] | select(.runtime == "hangs")] | length > 0 and all(.[]; .hung > 0)'
 expect 'what is not there is told' json '.peers[] | select(.name == "gone") | .absent | contains("cannot be executed")'
 expect 'what is absent is told' grep -q '^missing: absent: cannot be had$' "$dir/text"
 expect 'the plot is there' grep -q '^<svg ' "$dir/out/cpu.svg"
+# The engines' configs: the floor's seccomp program is the one that the runtime has loaded.
+"${bench[@]}" --cases b --out "$dir/out" >"$dir/text"
+for name in nucleus floor; do
+    for case in run-docker run-podman; do expect "$name is measured with $case" measured "$name" "$case"; done
+done
 expect 'nothing is left' [ -z "$(left)" ]
 left
 [ "$failed" = 0 ] && echo 'ok - the benchmark measures, tells what it cannot, and leaves nothing'

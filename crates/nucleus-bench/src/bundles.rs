@@ -16,8 +16,6 @@ use serde_json::{Value, json};
 use crate::layout::{Layout, has_controller};
 use crate::programs;
 
-/// Where the cgroups of configs that name a path are.
-pub const CGROUP_PARENT: &str = "nucleus-bench";
 /// Who runs rootless containers, and the first id of user namespaces.
 pub const USER: u32 = 65000;
 
@@ -34,11 +32,12 @@ pub const CONFIGS: [(&str, &str); 5] = [
 pub struct Bundles {
     work: PathBuf,
     captured: PathBuf,
+    cgroup_parent: String,
 }
 
 impl Bundles {
     /// Makes the root filesystem and what the engines' configs bind.
-    pub fn new(work: &Path, captured: &Path) -> io::Result<Self> {
+    pub fn new(work: &Path, captured: &Path, mark: &str) -> io::Result<Self> {
         let root = work.join("rootfs");
         for directory in ["bin", "dev", "etc", "proc", "root", "run", "sys", "tmp"] {
             fs::create_dir_all(root.join(directory))?;
@@ -59,7 +58,13 @@ impl Bundles {
         Ok(Self {
             work: work.to_owned(),
             captured: captured.to_owned(),
+            cgroup_parent: format!("{mark}engines"),
         })
+    }
+
+    /// The cgroup below which configs that name a path have theirs, as an engine's.
+    pub fn cgroup_parent(&self) -> &str {
+        &self.cgroup_parent
     }
 
     /// Writes the bundle of a case, its config adapted to this layout, and returns its directory and the config.
@@ -95,7 +100,7 @@ impl Bundles {
         }
         let linux = &mut config["linux"];
         if linux["cgroupsPath"].is_string() {
-            linux["cgroupsPath"] = json!(format!("/{CGROUP_PARENT}/{case}"));
+            linux["cgroupsPath"] = json!(format!("/{}/{case}", self.cgroup_parent));
         }
         if let Some(namespaces) = linux["namespaces"].as_array_mut() {
             for namespace in namespaces.iter_mut().filter(|namespace| namespace["path"].is_string()) {

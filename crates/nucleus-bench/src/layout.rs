@@ -119,7 +119,8 @@ pub fn has_controller(layout: Layout, name: &str) -> bool {
     }
 }
 
-/// Removes every cgroup below these directories whose name contains `mark`, with all that is in it; kills nothing.
+/// Removes every cgroup, however deep below these directories, whose name contains `mark`, with all that is in it; kills
+/// nothing. (A runtime may put something before an id, and the container below the cgroup that it is itself in.)
 pub fn remove_marked(directories: &[PathBuf], mark: &str) {
     for directory in directories {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -128,6 +129,8 @@ pub fn remove_marked(directories: &[PathBuf], mark: &str) {
             }
             if entry.file_name().to_string_lossy().contains(mark) {
                 remove_tree(&entry.path());
+            } else {
+                remove_marked(&[entry.path()], mark);
             }
         }
     }
@@ -153,6 +156,19 @@ fn remove_tree(directory: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_marked_is_removed_at_any_depth() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["nb-1-1/inner", "other/deep/nb-1-2", "other/x-nb-1-3.scope", "nb-11-1"] {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        remove_marked(&[dir.path().to_owned()], "nb-1-");
+        let there = |path: &str| dir.path().join(path).exists();
+        assert!(!there("nb-1-1") && !there("other/deep/nb-1-2"));
+        assert!(!there("other/x-nb-1-3.scope"));
+        assert!(there("other/deep") && there("nb-11-1"));
+    }
 
     #[test]
     fn hierarchies_of_a_mount_table() {

@@ -430,7 +430,7 @@ impl Runner<'_> {
 
     fn new_id(&mut self) -> String {
         self.used += 1;
-        format!("{}-{}", self.mark, self.used)
+        format!("{}{}", self.mark, self.used)
     }
 
     fn record(&mut self, key: Key, sample: &Sample) {

@@ -11,7 +11,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
-use crate::bundles::{Bundles, CGROUP_PARENT, USER};
+use crate::bundles::{Bundles, USER};
 use crate::cases::{CASES, Kind};
 use crate::cells::{Cell, Metric};
 use crate::client::{Interrupt, Spawner};
@@ -114,17 +114,19 @@ fn measure(
     report: &mut Report,
 ) -> io::Result<Vec<Cell>> {
     let work = PathBuf::from(WORK);
+    // Ids and cgroups begin with it.
+    let mark = format!("nb-{}-", std::process::id());
     // The spawners come first: they are to be as small as they can, and in the same mount namespace.
     let mut runner = Runner {
         spawner: Spawner::start(&work, None, interrupt)?,
         user_spawner: Spawner::start(&work, Some(USER), interrupt)?,
-        bundles: Bundles::new(&work, &options.configs)?,
+        bundles: Bundles::new(&work, &options.configs, &mark)?,
         peers,
         interrupt,
         rounds: options.rounds,
         containers: options.containers,
         limit: Duration::from_secs(options.limit),
-        mark: format!("nb-{}", std::process::id()),
+        mark: mark.clone(),
         values: BTreeMap::new(),
         used: 0,
         work,
@@ -132,9 +134,7 @@ fn measure(
     let mut result = Ok(());
     for layout in &options.layouts {
         match layout::enter(*layout, hierarchies) {
-            Ok(groups) => {
-                result = cases(options, &mut runner, *layout, &groups).and_then(|()| leave(&runner.mark, groups))
-            }
+            Ok(groups) => result = cases(options, &mut runner, *layout, &groups),
             Err(reason) => report
                 .remarks
                 .push(format!("{}: not measured: {reason}", layout.name())),
@@ -147,14 +147,13 @@ fn measure(
         values,
         spawner,
         user_spawner,
-        mark,
         ..
     } = runner;
     // Kills all that is left, before the cgroups are removed.
     drop((spawner, user_spawner));
     for layout in &options.layouts {
         if let Ok(groups) = layout::enter(*layout, hierarchies) {
-            leave(&mark, groups)?;
+            layout::remove_marked(&groups, &mark);
         }
     }
     result?;
@@ -163,11 +162,9 @@ fn measure(
 
 fn cases(options: &Options, runner: &mut Runner<'_>, layout: Layout, groups: &[PathBuf]) -> io::Result<()> {
     for group in groups {
-        fs::create_dir_all(group.join(CGROUP_PARENT))?;
-        fs::set_permissions(
-            group.join(CGROUP_PARENT),
-            std::os::unix::fs::PermissionsExt::from_mode(0o755),
-        )?;
+        let parent = group.join(runner.bundles.cgroup_parent());
+        fs::create_dir_all(&parent)?;
+        fs::set_permissions(&parent, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     }
     for case in CASES.iter().filter(|case| options.cases.contains(&case.letter)) {
         // The number of containers has nothing to do with the layout, and a thousand are dear: once is enough.
@@ -183,12 +180,6 @@ fn cases(options: &Options, runner: &mut Runner<'_>, layout: Layout, groups: &[P
             began.elapsed().as_secs_f64()
         );
     }
-    Ok(())
-}
-
-fn leave(mark: &str, groups: Vec<PathBuf>) -> io::Result<()> {
-    layout::remove_marked(&groups, mark);
-    layout::remove_marked(&groups, CGROUP_PARENT);
     Ok(())
 }
 
