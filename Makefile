@@ -12,7 +12,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test fuzz conformance test-engines stress lint manual install layout clean
+.PHONY: help build run test bench bench-smoke fuzz conformance test-engines stress guard lint manual install layout clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -27,8 +27,21 @@ run: build ## makes a busybox bundle under .cache/ and runs a container in it
 	@$(RUNTIME) run --bundle .cache/bundle hello-$$$$
 
 test: build ## everything that CI runs; ends with the counts
-	@$(TESTS)/deps.sh lint fuzz engines conformance
+	@$(TESTS)/deps.sh lint fuzz guard engines conformance
 	@$(use_host); RUNTIME=$(RUNTIME) $(TESTS)/all.sh
+
+# The benchmark and the floor that it measures against, beside the release binary.
+use_bench = cargo build --release --locked --package nucleus-bench \
+	&& cargo build --release --locked --package nucleus-sys --example floor \
+	&& export RUNTIME=$(RUNTIME) BENCH=$(CURDIR)/target/$(host)/release/nucleus-bench \
+		FLOOR=$(CURDIR)/target/$(host)/release/examples/floor
+
+bench: build ## beside runc, crun and the kernel's floor: tables, docs/benchmarks (ROUNDS=50 CASES=a,b BINARIES="name=path")
+	@$(TESTS)/deps.sh bench || echo 'bench: what is missing is reported as absent'
+	@$(use_host); $(use_bench) && $(TESTS)/bench/bench.sh
+
+bench-smoke: build ## whether the benchmark itself works, without peers
+	@$(use_host); $(use_bench) && $(TESTS)/bench/smoke.sh
 
 fuzz: ## damaged config.json and other inputs, SECONDS=60 for each target
 	@$(TESTS)/deps.sh build fuzz
@@ -45,6 +58,12 @@ test-engines: build ## podman, buildah, containerd and Docker drive the runtime 
 stress: build ## 200 containers, 16 at a time (RUNTIME=... for another runtime)
 	@$(TESTS)/deps.sh engines
 	@RUNTIME=$(RUNTIME) $(TESTS)/stress.sh
+
+guard: build ## what each verb costs, in system calls and instructions, is no more than recorded (RECORD=1 records it)
+	@$(TESTS)/deps.sh guard vm
+	@$(use_host); NUCLEUS_TEST_RUNTIME=$(RUNTIME) $(if $(RECORD),NUCLEUS_TEST_RECORD=1) \
+		cargo test --quiet --locked --package oci-runtime --test cost -- --show-output
+	@RUNTIME=$(RUNTIME) $(TESTS)/vm/icount.sh $(if $(RECORD),record)
 
 lint: build ## formatting, clippy, licences, shell scripts
 	@$(TESTS)/deps.sh lint

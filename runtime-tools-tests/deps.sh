@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing: deps.sh build|lint|fuzz|engines|conformance|vm [...]. Called by the
+# Installs the Debian packages that are missing: deps.sh build|bench|lint|fuzz|guard|engines|conformance|vm [...]. Called by the
 # Makefile, the last by vm/test.sh.
 # Rules: quiet and without effect when all is there; no daemon is started by an installation; where packages cannot be
 # installed (not Debian, not root), it names what is missing and fails.
@@ -21,6 +21,7 @@ for set; do
         wanted+=(gcc libc6-dev pkg-config libseccomp-dev busybox-static jq ca-certificates)
         recent cargo --version && recent rustc --version || wanted+=(cargo-web rustc-web)
         ;;
+    bench) wanted+=(runc crun mmdebstrap patchelf util-linux) ;;
     lint)
         wanted+=(shellcheck python3)
         # Packaged and rustup's tools do not mix: these come only with the packaged cargo.
@@ -31,6 +32,9 @@ for set; do
     fuzz) # libFuzzer is C++
         wanted+=(g++)
         ;;
+    guard) # the tests that look at system calls
+        wanted+=(strace)
+        ;;
     engines)
         wanted+=(podman buildah conmon netavark catatonit slirp4netns uidmap passwd containerd docker.io runc iptables iproute2
             procps util-linux
@@ -40,7 +44,7 @@ for set; do
         wanted+=(golang-go golang-github-opencontainers-runtime-tools-dev golang-github-google-uuid-dev
             busybox-static debian-archive-keyring xz-utils iproute2 procps util-linux)
         ;;
-    vm) wanted+=(qemu-system-x86 mmdebstrap e2fsprogs cpio zstd xz-utils lz4 python3-minimal jq binutils util-linux) ;;
+    vm) wanted+=(gcc libc6-dev qemu-system-x86 mmdebstrap e2fsprogs cpio zstd xz-utils lz4 python3-minimal jq binutils util-linux) ;;
     *) echo "deps.sh: unknown set '$set'" >&2 && exit 2 ;;
     esac
 done

@@ -12,7 +12,7 @@ OUT=${VM_IMAGE:-$(realpath -m "$HERE/../../.cache/vm")}
 [ "$SUITE" = trixie ] || OUT+=-$SUITE
 PACKAGES=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,systemd-container,udev,kmod,procps,iproute2
 PACKAGES+=,busybox-static,util-linux,passwd,login,e2fsprogs,jq,apparmor,secilc,keyutils${VM_PACKAGES:+,$VM_PACKAGES}
-# The engines, and with protobuf-compiler and curl what speaks containerd's CRI.
+# The engines (crun is the measure of guest/icount, too), and with protobuf-compiler and curl what speaks containerd's CRI.
 PACKAGES+=,podman,crun,conmon,catatonit,netavark,aardvark-dns,nftables,passt,uidmap,containerd,protobuf-compiler,curl
 KERNEL=linux-image-amd64 # the cloud kernel, a third in size, has no RDMA device of software
 

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Runs a command as root in a throw-away virtual machine:
-#   run.sh [--systemd|--hybrid] [--share DIR] [--timeout SECONDS] [--memory MB] [--cpus N] [--append KERNEL-ARGUMENTS]
-#     [--suite trixie|sid] -- COMMAND [ARG...]
+#   run.sh [--systemd|--hybrid] [--share DIR] [--timeout SECONDS] [--memory MB] [--cpus N] [--icount]
+#     [--append KERNEL-ARGUMENTS] [--suite trixie|sid] -- COMMAND [ARG...]
 # DIR appears read-only as /share. The guest has cgroup v2 alone and AppArmor; with --hybrid cgroup v1 beside v2, and SELinux
 # (permissive, with the policy of guest/policy.cil). With --systemd that is process 1, else a small script. Standard output,
 # standard error and the exit status are the command's own; 124: the time is over, 125: the guest died. The image is made
 # when missing.
+# With --icount there is one processor, each instruction of which takes a nanosecond of the guest's clocks.
 # Rules: no KVM and no network are needed; nothing of a run is kept; a guest that dies before the command has begun is
 # started once more, one that dies later never.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-mode=init share='' timeout=600 memory=1024 cpus=2 append='' suite=trixie
+mode=init share='' timeout=600 memory=1024 cpus=2 append='' icount=() suite=trixie
 while [ $# -gt 0 ]; do
     case $1 in
     --systemd | --hybrid) mode=${1#--} ;;
@@ -18,6 +19,7 @@ while [ $# -gt 0 ]; do
     --timeout) timeout=$2 && shift ;;
     --memory) memory=$2 && shift ;;
     --cpus) cpus=$2 && shift ;;
+    --icount) cpus=1 icount=(-icount 'shift=0,sleep=off,align=off') ;;
     --append) append=$2 && shift ;;
     --suite) suite=$2 && shift ;;
     --) shift && break ;;
@@ -57,7 +59,7 @@ mkfs.ext4 -q -F -O ^has_journal,^resize_inode -m 0 -d "$share" "$work/share.img"
 
 # Two bugs of qemu 7.2's emulation kill guests: cmpxchg16b spoils flags, and threads race. Hence -cx16 and thread=single.
 # shellcheck disable=SC2054 # the commas are qemu's
-qemu=(qemu-system-x86_64 -accel tcg,thread=single,tb-size=256 -cpu max,-cx16 -smp "$cpus" -m "$memory"
+qemu=(qemu-system-x86_64 -accel tcg,thread=single,tb-size=256 -cpu max,-cx16 -smp "$cpus" "${icount[@]}" -m "$memory"
     -nodefaults -no-user-config -display none -no-reboot -nic none
     -drive "file=$IMAGE/root.ext4,format=raw,if=none,id=root,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=root
     -drive "file=$work/share.img,format=raw,if=none,id=share,readonly=on,cache=unsafe" -device virtio-blk-pci,drive=share

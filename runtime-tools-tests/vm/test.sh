@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The tests that need a pure cgroup v2 with every controller, v1 controllers that no host mounts, systemd, AppArmor, SELinux
 # or rights that test hosts lack: builds them, runs them in virtual machines (run.sh: plain, --systemd, --hybrid; engines: with
-# systemd, podman and containerd; sid: the same with Debian's newest), as many at a time as there are processors, and
-# counts. Called by `make test-vm` and all.sh. RUNTIME is the binary under test (default: a debug build), VM_GUESTS the
-# guests (default: all), VM_ONLY the subjects of guest/tests.d (default: all).
+# systemd, podman and containerd; sid: the same with Debian's newest) and what the verbs cost in a further one (icount.sh); as
+# many at a time as there are processors, and counts. Called by `make test-vm` and all.sh. RUNTIME is the binary under test
+# (default: a debug build, which is not measured), VM_GUESTS the guests (default: all), VM_ONLY the subjects of
+# guest/tests.d (default: all).
 # Rules: reports in a form of its own, and adds its counts to the file TALLY if that is set; a machine that cannot have
 # qemu skips all of it, and says so; so does a guest whose image cannot be made, if it is of sid.
 set -euo pipefail
@@ -28,7 +29,8 @@ if ! "$HERE/../deps.sh" vm; then
 fi
 start=$SECONDS
 read -r -a only <<<"${VM_ONLY:-}"
-read -r -a guests <<<"${VM_GUESTS:-engines sid systemd init hybrid}"
+read -r -a guests <<<"${VM_GUESTS:-engines sid systemd init hybrid ${RUNTIME:+icount}}"
+[ -n "${RUNTIME:-}" ] || echo 'SKIP - what the verbs cost: only a release build is measured (RUNTIME)'
 
 # --- what goes into the guests: static programs, all of them
 programs() { # programs PACKAGE TARGET...: builds tests and prints "NAME PATH" of each
@@ -70,8 +72,9 @@ guest() {
     sid) flag=(--systemd --memory 2048 --suite sid) ;;
     *) flag=("--$mode") ;;
     esac
-    "$HERE/run.sh" "${flag[@]}" --share "$share" --timeout "${VM_TIMEOUT:-900}" -- /share/tests "$mode" "${only[@]}" \
-        >"$work/$mode.out" 2>"$work/$mode.err" && echo 0 >"$work/$mode.rc" || echo $? >"$work/$mode.rc"
+    local command=("$HERE/run.sh" "${flag[@]}" --share "$share" --timeout "${VM_TIMEOUT:-900}" -- /share/tests "$mode" "${only[@]}")
+    [ "$mode" != icount ] || command=(env RUNTIME="$RUNTIME" "$HERE/icount.sh")
+    "${command[@]}" >"$work/$mode.out" 2>"$work/$mode.err" && echo 0 >"$work/$mode.rc" || echo $? >"$work/$mode.rc"
     echo $((SECONDS - begin)) >"$work/$mode.seconds"
 }
 for mode in "${guests[@]}"; do

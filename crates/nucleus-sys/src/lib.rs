@@ -13,6 +13,7 @@ pub mod pidfs;
 pub mod process;
 pub mod sched;
 pub mod seccomp;
+pub mod usage;
 
 use rustix::io::Errno;
 

@@ -3,6 +3,7 @@
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use crate::check;
 
@@ -18,6 +19,9 @@ pub const FLAG_NEW_LISTENER: u64 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
 pub const FLAG_TSYNC_ESRCH: u64 = 1 << 4;
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: only fatal signals interrupt a received notification (Linux 5.19).
 pub const FLAG_WAIT_KILLABLE_RECV: u64 = 1 << 5;
+
+/// linux/ptrace.h
+const PTRACE_SECCOMP_GET_FILTER: libc::c_uint = 0x420c;
 
 /// Installs a filter: `program` is an array of `struct sock_filter` (8 bytes each, host byte order).
 ///
@@ -52,6 +56,32 @@ pub fn set_filter(program: &[u8], flags: u64) -> Result<Option<OwnedFd>, Errno> 
     }
     // SAFETY: with NEW_LISTENER the kernel returns a fresh close-on-exec descriptor that nobody else owns.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(value as i32) }))
+}
+
+/// The filter that a process has loaded last, as the kernel keeps it: an array of `struct sock_filter`. The process is
+/// stopped for that moment (`ptrace(2)`, `PTRACE_SECCOMP_GET_FILTER`).
+///
+/// # Errors
+/// `ENOENT` when it has none; `EINVAL` for a kernel without checkpoint support; else as `ptrace(2)`.
+pub fn filter_of(process: Pid) -> Result<Vec<u8>, Errno> {
+    trace(libc::PTRACE_SEIZE, process, 0, std::ptr::null_mut())?;
+    // Detaching needs a stopped process; one that is neither is let go when the caller ends.
+    trace(libc::PTRACE_INTERRUPT, process, 0, std::ptr::null_mut())?;
+    rustix::process::waitpid(Some(process), rustix::process::WaitOptions::UNTRACED)?;
+    let filter = trace(PTRACE_SECCOMP_GET_FILTER, process, 0, std::ptr::null_mut()).and_then(|count| {
+        let mut filter = vec![0; usize::try_from(count).map_err(|_| Errno::INVAL)? * size_of::<libc::sock_filter>()];
+        trace(PTRACE_SECCOMP_GET_FILTER, process, 0, filter.as_mut_ptr())?;
+        Ok(filter)
+    });
+    trace(libc::PTRACE_DETACH, process, 0, std::ptr::null_mut())?;
+    filter
+}
+
+/// `ptrace(2)`; `data` is NULL or has room for what the request writes.
+fn trace(request: libc::c_uint, process: Pid, address: usize, data: *mut u8) -> Result<libc::c_long, Errno> {
+    // SAFETY: the requests above change only the tracee's state; GET_FILTER writes the filter whose size it told before,
+    // and the tracee, stopped in between, cannot have changed it.
+    check(unsafe { libc::ptrace(request, process.as_raw_pid(), address, data) })
 }
 
 /// Whether the running kernel knows one `SECCOMP_FILTER_FLAG_*`. Installs nothing, needs no privilege.

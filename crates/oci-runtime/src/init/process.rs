@@ -89,6 +89,10 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     let program = look_up(process)?;
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
     open_doors(last)?;
+    // A created container may wait for days. (A profile may refuse madvise(2).)
+    if last.exec_fifo.is_some() && (process.no_new_privileges || plan.seccomp.is_none()) {
+        nucleus_sys::process::release_code();
+    }
     if process.no_new_privileges {
         super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }

@@ -20,4 +20,6 @@ pub(crate) use bundle::{base_config, busybox_rootfs, write_config};
 pub(crate) use cmd::{Cmd, Out, Running};
 pub(crate) use container::Container;
 pub(crate) use harness::{Kind, Test, kind, runtime, skip};
-pub(crate) use host::{alive, cgroup_dirs, compile_c, eventually, namespace_of, shell, uid_of_proc, wait_for};
+pub(crate) use host::{
+    alive, cgroup_dirs, compile_c, eventually, namespace_of, process_state, shell, uid_of_proc, wait_for,
+};
