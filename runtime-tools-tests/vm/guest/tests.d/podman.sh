@@ -12,7 +12,8 @@ podman_up() {
     mkdir -p $conf $volume
     documented_file /etc/containers/containers.conf.d/nucleus.conf >$conf/nucleus.conf || return 1
     printf '[containers]\nnetns = "none"\n' >$conf/zz-vm.conf # a bridge costs five seconds
-    echo containers:1000000:1000000 | tee -a /etc/subuid >>/etc/subgid # for --userns=auto
+    # For --userns=auto; sid's libsubid wants the user as well.
+    useradd --system containers && echo containers:1000000:1000000 | tee -a /etc/subuid >>/etc/subgid
     podman load -q -i /share/busybox.tar
 }
 
@@ -128,7 +129,7 @@ events() {
     is events 'create init start kill died' eval "
         podman events --stream=false --filter container=deaf --format '{{.Status}}' | grep -xE 'create|init|start|kill|died' | uniq | xargs"
 }
-restarts() { podman start deaf >/dev/null && status deaf Status=running && podman rm -f -t 0 deaf && gone deaf; }
+stopped_removed() { podman rm deaf && gone deaf; }
 
 memory_runs_out() {
     ends 137 '' podman run --name oom --cidfile /tmp/oom.id --memory 16m --memory-swap 16m $I \
@@ -208,7 +209,7 @@ kube_play() {
 # --- what systemd starts
 health() {
     local bad=0
-    start health --health-cmd 'test -e /tmp/well' --health-retries 1 --health-interval 3s $I sleep 1000 || return 1
+    start health --health-cmd 'test -e /tmp/well' --health-retries 1 --health-interval 5s $I sleep 1000 || return 1
     is 'timers' 1 eval "systemctl list-units --plain --no-legend --type timer '$(id_of health)*' | wc -l" || bad=1
     podman healthcheck run health && bad=1
     status health Health.Status=unhealthy || bad=1
@@ -292,7 +293,7 @@ check 'podman: rm -f leaves no scope, no cgroup, no record' removed
 check 'podman: kill USR1, stop; both are honoured' signals
 check 'podman: logs' logged
 check 'podman: events' events
-check 'podman: start once more' restarts
+check 'podman: rm of a stopped one' stopped_removed
 check 'podman: a container out of memory is told as such' memory_runs_out
 check 'podman: a container with many options' options_run
 check 'podman: --init' init_of_options
@@ -307,7 +308,8 @@ check 'podman: a pod has a slice, with its limits' pod_slices
 check 'podman: a pod shares namespaces' pod_shares
 check 'podman: pod pause, unpause' pod_pause
 check 'podman: pod rm leaves nothing' pod_removed
-check 'podman: kube play, with limits; generate, down' kube_play
+# podman's own work, and the longest: once is enough.
+[ "$mode" = sid ] || check 'podman: kube play, with limits; generate, down' kube_play
 check 'podman: health, by a timer of systemd' health
 check 'podman: a quadlet that tells systemd when it is ready' quadlet
 check 'podman: bridge network, a published port' bridge
