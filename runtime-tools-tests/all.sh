@@ -57,6 +57,7 @@ if [ "${1:-}" != lint ]; then
 fi
 if [ "${1:-}" != lint ]; then
     cargo_tests
+    stage 'the benchmark itself (smoke test)' make --no-print-directory bench-smoke
     stage 'fuzzing (config.json, other inputs)' "$T/fuzz.sh" "${FUZZ_SECONDS:-30}"
     "$T/conformance/run.sh" # these count by themselves
     "$T/engines/run.sh"

@@ -89,15 +89,15 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     let program = look_up(process)?;
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
     open_doors(last)?;
-    // A created container may wait for days. (A profile may refuse madvise(2).)
-    if last.exec_fifo.is_some() && (process.no_new_privileges || plan.seccomp.is_none()) {
-        nucleus_sys::process::release_code();
-    }
     if process.no_new_privileges {
+        // Too early to be worth most, but the profile may refuse madvise(2).
+        if plan.seccomp.is_some() && last.exec_fifo.is_some() {
+            nucleus_sys::process::release_code();
+        }
         super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
     crate::step("init:10", "ready");
-    await_start(last)?;
+    await_start(last, plan.seccomp.is_some())?;
     if !plan.hooks.start_container.is_empty() {
         let state = last.hook_state.json("created", rustix::process::getpid());
         hooks::run_all("startContainer", &plan.hooks.start_container, &state)?;
@@ -115,7 +115,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
 /// A container without `process` can be created, not started: `start` refuses it before it reaches us.
 fn wait_without_process(last: &Last) -> Result<Infallible, Failure> {
     open_doors(last)?;
-    await_start(last)?;
+    await_start(last, false)?;
     Err(Failure::new("process: config.json has none, there is nothing to start"))
 }
 
@@ -135,10 +135,14 @@ fn open_doors(last: &Last) -> Result<(), Failure> {
 pub const ACKNOWLEDGE: &[u8] = b"\x06";
 
 /// Step 10: says `ready`, and waits until the host side has committed and `start` has been called.
-fn await_start(last: &Last) -> Result<(), Failure> {
+fn await_start(last: &Last, filtered: bool) -> Result<(), Failure> {
     last.channel.tell(&ToHost::Ready);
     super::await_host(last)?;
     let Some(fifo) = &last.exec_fifo else { return Ok(()) };
+    if !filtered {
+        // It may wait for days.
+        nucleus_sys::process::release_code();
+    }
     let mut byte = [0u8; 1];
     loop {
         match rustix::io::read(fifo, &mut byte) {
