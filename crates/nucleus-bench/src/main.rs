@@ -10,6 +10,7 @@ mod cells;
 mod client;
 mod floor;
 mod layout;
+mod memory;
 mod noise;
 mod options;
 mod peers;
