@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Everything that CI runs, in order: all.sh [lint] (only the checks that read the sources). Called by the Makefile, which
 # names the binary (RUNTIME) and the cargo target. A stage that fails does not stop the next ones.
-# Rule: the last line is `N passed, N failed, N skipped`, alone; stages report in another form.
+# Rule: the last line is `N passed, N failed, N skipped`, alone; stages report in another form. What has failed is named
+# once more just above it, since the end is what people and CI servers show.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 T=runtime-tools-tests
 export TALLY
 TALLY=$(mktemp)
 log=$(mktemp)
-trap 'rm -f "$TALLY" "$log"' EXIT
+all=$(mktemp)
+trap 'rm -f "$TALLY" "$log" "$all"' EXIT
 
 # stage NAME COMMAND...: counts as one check; its output is shown if it fails.
 stage() {
@@ -47,15 +49,14 @@ check_shell() { shellcheck -x -P SCRIPTDIR $(shell_scripts) && for f in $(shell_
 
 check_format() { cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check; }
 
-stage 'formatting' check_format
-stage 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
-stage 'licences, sources and advisories' "$T/licences.py"
-stage 'shell scripts' check_shell
-if [ "${1:-}" != lint ]; then
+everything() {
+    stage 'formatting' check_format
+    stage 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
+    stage 'licences, sources and advisories' "$T/licences.py"
+    stage 'shell scripts' check_shell
+    [ "${1:-}" != lint ] || return 0
     stage 'flag table' "$T/flags/flags.py" check "$RUNTIME"
     stage 'installation' "$T/install.sh"
-fi
-if [ "${1:-}" != lint ]; then
     cargo_tests
     stage 'the benchmark itself (smoke test)' make --no-print-directory bench-smoke
     stage 'fuzzing (config.json, other inputs)' "$T/fuzz.sh" "${FUZZ_SECONDS:-30}"
@@ -63,5 +64,14 @@ if [ "${1:-}" != lint ]; then
     "$T/engines/run.sh"
     "$T/stress.sh"
     "$T/vm/test.sh"
+}
+
+# The names, each with the first lines that its stage gave as the reason.
+failures() { grep -E -A 6 '(^|[^a-z/])not ok |^    # (thread .* panicked|error(\[|:))' "$all" | cut -c 1-200 | tail -n 60; }
+
+everything "$@" 2>&1 | tee "$all"
+if [[ $(awk '{ f += $2 } END { print f + 0 }' "$TALLY") != 0 ]]; then
+    echo '# What failed:'
+    failures
 fi
 awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || !p }' "$TALLY"
