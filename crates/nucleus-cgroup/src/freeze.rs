@@ -7,6 +7,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use crate::dir::Dir;
 use crate::error::Error;
 use crate::record::{Record, check};
@@ -43,7 +45,22 @@ impl Record {
         Freezer::open(self, "thaw")?.set(false)
     }
 
-    /// True when the container itself was frozen (an ancestor's freeze does not count). False without a freezer.
+    /// As [`Record::thaw`], for a container that may not be frozen, or may vanish meanwhile: both are fine.
+    ///
+    /// # Errors
+    /// When it stays frozen.
+    pub fn thaw_if_frozen(&self) -> Result<(), Error> {
+        if !self.is_frozen()? {
+            return Ok(());
+        }
+        match self.thaw() {
+            Err(_) if !self.is_frozen()? => Ok(()),
+            thawed => thawed,
+        }
+    }
+
+    /// True when the container itself was frozen (an ancestor's freeze does not count). False without a freezer, or when
+    /// the cgroup goes while we look.
     ///
     /// # Errors
     /// When the state cannot be read.
@@ -70,8 +87,11 @@ impl Freezer {
         if check(path)?.is_none() {
             return Err(missing);
         }
-        let dir = Dir::open(path).map_err(Error::file("open", path))?;
-        Ok(Freezer { dir, unified })
+        match Dir::open(path) {
+            Ok(dir) => Ok(Freezer { dir, unified }),
+            Err(Errno::NOENT | Errno::NODEV) => Err(missing),
+            Err(errno) => Err(Error::file("open", path)(errno)),
+        }
     }
 
     fn set(&self, frozen: bool) -> Result<(), Error> {
@@ -96,7 +116,10 @@ impl Freezer {
         } else {
             "freezer.self_freezing"
         };
-        Ok(self.read(file)?.trim() == "1")
+        match self.dir.read(file) {
+            Err(Errno::NOENT | Errno::NODEV) => Ok(false),
+            state => Ok(state.map_err(Error::file("read", self.dir.file(file)))?.trim() == "1"),
+        }
     }
 
     /// True when every process stands still.

@@ -67,12 +67,18 @@ impl Record {
         Ok(())
     }
 
+    /// Whoever waits for init (`run` in the foreground) removes the cgroups as soon as they are empty: what vanishes while
+    /// we look has nobody left to kill.
     fn kill_once(&self, path: &Path) -> Result<(), Error> {
         if self.unified() == Some(path) {
-            let dir = Dir::open(path).map_err(Error::file("open", path))?;
+            let dir = match Dir::open(path) {
+                Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
+                dir => dir.map_err(Error::file("open", path))?,
+            };
             match dir.write("cgroup.kill", "1") {
                 Ok(()) => return self.thaw_if_frozen(),
-                // Before Linux 5.14, or in a threaded cgroup.
+                Err(Errno::NODEV) => return Ok(()),
+                // Before Linux 5.14, in a threaded cgroup, or in one that is gone.
                 Err(Errno::NOENT | Errno::OPNOTSUPP) => {}
                 Err(errno) => return Err(Error::file("write to", dir.file("cgroup.kill"))(errno)),
             }
@@ -81,13 +87,9 @@ impl Record {
         let frozen = self.freeze();
         let signalled = signal_all(path, Signal::KILL.as_raw());
         if frozen.is_ok() {
-            self.thaw()?;
+            self.thaw_if_frozen()?;
         }
         signalled
-    }
-
-    fn thaw_if_frozen(&self) -> Result<(), Error> {
-        if self.is_frozen()? { self.thaw() } else { Ok(()) }
     }
 }
 

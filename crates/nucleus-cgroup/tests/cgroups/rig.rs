@@ -269,6 +269,18 @@ impl Shell {
         }
     }
 
+    /// A process of this program, outside the cgroup, that ends after `work`.
+    pub(crate) fn process(work: impl FnOnce()) -> Shell {
+        let what = Clone { flags: 0, cgroup: None };
+        match clone3(&what).expect("clone3") {
+            Forked::Child => {
+                work();
+                std::process::exit(0);
+            }
+            Forked::Parent(pid, _) => Shell { pid, reaped: false },
+        }
+    }
+
     /// Waits for the end; the exit status, or 128 + signal.
     pub(crate) fn wait(mut self) -> i32 {
         self.reap()

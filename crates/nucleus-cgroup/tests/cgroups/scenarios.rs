@@ -39,6 +39,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("devices-are-denied", limits::devices_are_denied),
     ("occupied-and-frozen-are-refused", occupied_and_frozen_are_refused),
     ("kill-all-leaves-none", verbs::kill_all_leaves_none),
+    ("killed-and-removed-at-once", verbs::killed_and_removed_at_once),
     ("other-signals-reach-all", verbs::other_signals_reach_all),
     ("freezes-and-thaws", verbs::freezes_and_thaws),
     ("removal-waits-for-the-dying", verbs::removal_waits_for_the_dying),

@@ -36,6 +36,22 @@ pub(crate) fn kill_all_leaves_none(rig: &Rig) {
     record.kill_all(Signal::KILL.as_raw()).expect("nothing is left to kill");
 }
 
+/// `run` in the foreground removes the container's cgroups as soon as init is dead, while `kill --all` of another process
+/// still looks at them.
+pub(crate) fn killed_and_removed_at_once(rig: &Rig) {
+    for _ in 0..150 {
+        let cgroup = rig.create("{}");
+        let record = cgroup.record();
+        let shell = Shell::spawn(&cgroup, "for i in 1 2 3 4 5 6 7 8; do sleep 100 & done; exec sleep 100");
+        cgroup.commit();
+        let remover = Shell::process(|| while !matches!(record.remove_if_unused(), Ok(true)) {});
+        record.kill_all(Signal::KILL.as_raw()).expect("kill");
+        assert_eq!(shell.wait(), 128 + 9);
+        assert_eq!(remover.wait(), 0);
+        assert!(rig.directories().iter().all(|path| !path.exists()));
+    }
+}
+
 pub(crate) fn other_signals_reach_all(rig: &Rig) {
     let cgroup = rig.create("{}");
     let shells = [(); 3].map(|()| Shell::spawn(&cgroup, "trap 'exit 9' TERM; while :; do sleep 0.01; done"));

@@ -30,7 +30,7 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, all: bool) -> Result<(
             init.send_signal(signal)?;
             // A process in v1's freezer does not even die before it is thawed.
             if signal == nix::libc::SIGKILL && container.seen.status == Status::Paused {
-                cgroup_of(&container.state.cgroup).thaw()?;
+                cgroup_of(&container.state.cgroup).thaw_if_frozen()?;
             }
             Ok(())
         }
