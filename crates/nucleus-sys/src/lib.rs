@@ -4,6 +4,7 @@
 //! kernel document, returns `rustix::io::Errno` for failures and `OwnedFd` for every descriptor that it makes
 //! (close-on-exec from the first instant).
 
+pub mod arena;
 pub mod bpf;
 pub mod early;
 pub mod entry;

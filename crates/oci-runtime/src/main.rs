@@ -2,4 +2,7 @@
 #![forbid(unsafe_code)]
 #![no_main]
 
+#[global_allocator]
+static ALLOCATOR: nucleus_sys::arena::Arena = nucleus_sys::arena::Arena::new();
+
 nucleus_sys::entry!(oci_runtime::main);
