@@ -1,9 +1,10 @@
 //! Step 1 of every verb that enters a container: run from a copy of our own binary that nobody can write.
 //!
 //! A process of the container can reach the file that its runtime runs from through `/proc/PID/exe`
-//! (CVE-2019-5736). So we re-execute from a read-only, detached clone of the mount that holds the binary: a write
+//! (CVE-2019-5736). So we run from a read-only, detached clone of the mount that holds the binary: a write
 //! through it fails with EROFS, and there is no path to the clone. Where the kernel refuses the clone, a sealed
-//! memfd takes its place. A binary that already lies on a read-only mount is left where it is.
+//! memfd takes its place. A binary that already lies on a read-only mount is left where it is. The entry point has
+//! usually done it already (`nucleus_sys::early`); this is for where it could not.
 
 use std::ffi::CString;
 use std::fs::File;

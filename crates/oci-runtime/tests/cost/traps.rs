@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::lifecycle::{self, sleeper};
-use crate::trace::{Call, Layout, Trace, number, place};
+use crate::trace::{Call, Layout, TRACER, Trace, number, place};
 
 /// Calls `judge` with every trace of both layouts.
 fn each(mut judge: impl FnMut(Layout, &str, &Trace)) {
@@ -70,8 +70,8 @@ fn the_cgroup_tree_is_bound_and_not_mounted() {
 
 /// The last close of a mount that is attached nowhere tears it down, and that waits for an expedited grace period.
 ///
-/// One mount is exempt by its nature: the seal's clone, which execveat starts the binary from. Its descriptor closes there,
-/// but the process then runs from the mount and so keeps it until its own end; it cannot be attached, as no path may lead to it.
+/// One mount is exempt by its nature: the seal's clone. Its descriptor closes, but the process runs from the mount and so
+/// keeps it until its own end; it cannot be attached, as no path may lead to it.
 #[test]
 fn no_mount_is_made_and_then_thrown_away() {
     each(|layout, verb, trace| {
@@ -106,6 +106,10 @@ fn mounts(trace: &Trace) -> (usize, Vec<&Call>) {
             }
             "move_mount" | "execveat" => {
                 loose.remove(&(pid, call.fd(0).expect("a descriptor")));
+                continue;
+            }
+            "prctl" if call.args.contains("PR_SET_MM_MAP") => {
+                loose.retain(|(p, _), maker| *p != pid || maker.arg(1) != "\"/proc/self/exe\"");
                 continue;
             }
             "close" => call.fd(0).map(|fd| fd..fd + 1),
@@ -264,6 +268,42 @@ fn config_json_is_read_once() {
             layout.name()
         );
     });
+}
+
+/// The seal exchanges the file that the runtime runs from, and needs no second execve for it. Where the kernel refuses that,
+/// it starts over; sealed is it in both cases.
+#[test]
+fn the_seal_starts_nothing() {
+    each(|layout, verb, trace| {
+        let first = trace.calls[0].pid;
+        let of_first = |c: &&&Call| c.pid == first && c.name.starts_with("execve");
+        let starts = trace.own().iter().filter(of_first).count();
+        assert_eq!(starts, 1, "{} {verb}: it starts once", layout.name());
+    });
+    let test = match place(Layout::V2) {
+        Ok(test) => test,
+        Err(why) => return crate::common::skip(&why),
+    };
+    let file = test.dir().join("seal");
+    for (inject, restarts) in [("prctl:delay_exit=1", 0), ("prctl:error=EPERM:when=1", 1)] {
+        let c = test.container(&["sleep", "1000"]);
+        let tracer = format!(
+            "strace -o {} -e trace=prctl,execveat -e inject={inject}",
+            file.display()
+        );
+        c.with_bundle("create", &[]).env(TRACER, tracer).run().ok();
+        let text = std::fs::read_to_string(&file).expect("the trace");
+        assert!(text.contains("PR_SET_MM_MAP"), "{text}");
+        assert_eq!(text.matches("execveat(").count(), restarts, "{inject}: {text}");
+        let binary = format!("/proc/{}/exe", c.pid());
+        let flags = rustix::fs::statvfs(&binary).expect("statvfs").f_flag;
+        assert!(
+            flags.contains(rustix::fs::StatVfsMountFlags::RDONLY),
+            "{inject}: {flags:?}"
+        );
+        c.force_delete().ok();
+    }
+    test.nothing_left();
 }
 
 /// A verb looks at its own container: with a hundred others beside it, it makes the same calls.

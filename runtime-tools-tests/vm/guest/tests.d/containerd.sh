@@ -75,7 +75,7 @@ signals() {
 }
 memory_runs_out() {
     ends 3 '' "${run[@]}" --rm --cgroup machine.slice:ctr:oom --memory-limit 16777216 $C oom \
-        sh -c 'tail -c 100m /dev/zero; sleep 1; echo; exit 3' && eventually grep -q /tasks/oom /tmp/events && ended oom
+        sh -c "$MUCH" && eventually grep -q /tasks/oom /tmp/events && ended oom
 }
 told() {
     local topic bad=0

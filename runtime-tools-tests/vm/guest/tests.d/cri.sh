@@ -79,8 +79,7 @@ container_stats() {
         && grep -A 3 working_set_bytes /tmp/output | grep -q 'value: [1-9]' || { ! cat /tmp/output; }
 }
 container_out_of_memory() {
-    # (Of a container that has one process only, containerd has not always heard yet when it reports the end.)
-    cri_start oom 'memory_limit_in_bytes: 16777216' sh -c 'tail -c 100m /dev/zero; sleep 1; exit 3' \
+    cri_start oom 'memory_limit_in_bytes: 16777216' sh -c "$MUCH" \
         && eventually oom_is_told
 }
 oom_is_told() {

@@ -132,8 +132,8 @@ events() {
 stopped_removed() { podman rm deaf && gone deaf; }
 
 memory_runs_out() {
-    ends 137 '' podman run --name oom --cidfile /tmp/oom.id --memory 16m --memory-swap 16m $I \
-        sh -c 'echo; exec tail -c 100m /dev/zero' && status oom OOMKilled=true ExitCode=137 || return 1
+    ends 3 '' podman run --name oom --cidfile /tmp/oom.id --memory 16m --memory-swap 16m $I sh -c "$MUCH" \
+        && status oom OOMKilled=true ExitCode=3 || return 1
     is 'failed units' '' systemctl list-units --failed --plain --no-legend 'libpod-*' && podman rm oom && gone oom
 }
 

@@ -1,14 +1,16 @@
 //! The program's first instructions: sealing before anything else is set up.
 //!
 //! `create`, `run` and `exec` run from a read-only clone of the binary (see the `seal` module of the binary). Started
-//! over from `main`, the C library and Rust would have been set up in vain, which costs more than the seal itself:
-//! hundreds of microseconds of page faults and trapped `cpuid` instructions. So the entry point tries first, with
-//! bare system calls, and hands over to the C library's `_start` in every other case. What it cannot do, `main` does
-//! or reports.
+//! over from `main`, the C library would have been set up in vain, which costs more than the seal itself: hundreds of
+//! microseconds of page faults and trapped `cpuid` instructions. So the entry point tries first, with bare system
+//! calls: it exchanges the file that the process runs from ([`in_place`]), or executes the clone where the kernel
+//! refuses that, and hands over to the C library's `_start`. What it cannot do, `main` does or reports.
 //!
 //! The rule of this file: nothing here may use thread-local storage, the C library, or functions that the compiler
 //! might turn into calls of `memcpy` and its kin, whose addresses are not yet resolved. All reads are volatile, so that
 //! no loop is recognised as one of them.
+
+mod in_place;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -67,7 +69,15 @@ extern "C" fn early(stack: *const usize) {
         return;
     }
     // envp follows the NULL that ends argv.
-    seal(argv, argv.wrapping_add(argc + 1));
+    let envp = argv.wrapping_add(argc + 1);
+    seal(&Start { argc, argv, envp });
+}
+
+/// What the kernel left on the stack.
+struct Start {
+    argc: usize,
+    argv: *const usize,
+    envp: *const usize,
 }
 
 /// True when the entry point has found that nobody can write the running binary: `main` need not look again.
@@ -90,7 +100,7 @@ fn is_read_only() -> bool {
     let at = libc::AT_FDCWD as isize as usize;
     match syscall(
         libc::SYS_faccessat,
-        [at, EXE.as_ptr() as usize, libc::W_OK as usize, 0, 0],
+        [at, EXE.as_ptr() as usize, libc::W_OK as usize, 0, 0, 0],
     ) {
         0 => false,
         READ_ONLY => true,
@@ -103,7 +113,7 @@ fn is_on_read_only_mount() -> bool {
     let mut buffer = core::mem::MaybeUninit::<[u64; 15]>::uninit();
     let result = syscall(
         libc::SYS_statfs,
-        [EXE.as_ptr() as usize, buffer.as_mut_ptr() as usize, 0, 0, 0],
+        [EXE.as_ptr() as usize, buffer.as_mut_ptr() as usize, 0, 0, 0, 0],
     );
     if result != 0 {
         return false;
@@ -114,10 +124,10 @@ fn is_on_read_only_mount() -> bool {
     flags & ST_RDONLY != 0
 }
 
-fn seal(argv: *const usize, envp: *const usize) {
+fn seal(start: &Start) {
     let flags = libc::OPEN_TREE_CLONE as usize | libc::OPEN_TREE_CLOEXEC as usize;
     let at = libc::AT_FDCWD as isize as usize;
-    let tree = syscall(libc::SYS_open_tree, [at, EXE.as_ptr() as usize, flags, 0, 0]);
+    let tree = syscall(libc::SYS_open_tree, [at, EXE.as_ptr() as usize, flags, 0, 0, 0]);
     if tree < 0 {
         return;
     }
@@ -132,18 +142,23 @@ fn seal(argv: *const usize, envp: *const usize) {
     let size = size_of::<libc::mount_attr>();
     let sealed = syscall(
         libc::SYS_mount_setattr,
-        [tree, empty, flag, (&raw const attributes) as usize, size],
+        [tree, empty, flag, (&raw const attributes) as usize, size, 0],
     );
     if sealed == 0 {
-        syscall(libc::SYS_execveat, [tree, empty, argv as usize, envp as usize, flag]);
+        if in_place::run_from(tree, start) {
+            SEALED.store(true, Ordering::Relaxed);
+        } else {
+            let (argv, envp) = (start.argv as usize, start.envp as usize);
+            syscall(libc::SYS_execveat, [tree, empty, argv, envp, flag, 0]);
+        }
     }
-    // Still here: as if nothing had been tried.
-    syscall(libc::SYS_close, [tree, 0, 0, 0, 0]);
+    // Sealed; or still here, as if nothing had been tried.
+    syscall(libc::SYS_close, [tree, 0, 0, 0, 0, 0]);
 }
 
 /// A bare system call; negative results are error numbers.
 #[cfg(target_arch = "x86_64")]
-fn syscall(number: libc::c_long, arguments: [usize; 5]) -> isize {
+fn syscall(number: libc::c_long, arguments: [usize; 6]) -> isize {
     let result: isize;
     // SAFETY: the calls of this file read and write only what they are pointed to, and that lives longer than they take.
     unsafe {
@@ -155,6 +170,7 @@ fn syscall(number: libc::c_long, arguments: [usize; 5]) -> isize {
             in("rdx") arguments[2],
             in("r10") arguments[3],
             in("r8") arguments[4],
+            in("r9") arguments[5],
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),
@@ -165,7 +181,7 @@ fn syscall(number: libc::c_long, arguments: [usize; 5]) -> isize {
 
 /// A bare system call; negative results are error numbers.
 #[cfg(target_arch = "aarch64")]
-fn syscall(number: libc::c_long, arguments: [usize; 5]) -> isize {
+fn syscall(number: libc::c_long, arguments: [usize; 6]) -> isize {
     let result: isize;
     // SAFETY: the calls of this file read and write only what they are pointed to, and that lives longer than they take.
     unsafe {
@@ -177,6 +193,7 @@ fn syscall(number: libc::c_long, arguments: [usize; 5]) -> isize {
             in("x2") arguments[2],
             in("x3") arguments[3],
             in("x4") arguments[4],
+            in("x5") arguments[5],
             options(nostack),
         );
     }
@@ -205,7 +222,7 @@ mod tests {
     #[test]
     fn a_failing_call_gives_the_error_number() {
         assert_eq!(
-            syscall(libc::SYS_close, [usize::MAX, 0, 0, 0, 0]),
+            syscall(libc::SYS_close, [usize::MAX, 0, 0, 0, 0, 0]),
             -(libc::EBADF as isize)
         );
     }
