@@ -11,7 +11,6 @@ use super::resctrl::Resctrl;
 use super::{Error, Result};
 use crate::plan::{self, Plan};
 use crate::security::lsm;
-use crate::security::seccomp::NoCache;
 use crate::spec;
 
 /// What stands for the id of a container that nobody makes.
@@ -31,7 +30,7 @@ pub struct Checked {
 /// # Errors
 /// The first field that `create` would refuse.
 pub fn check(bundle: &Path, systemd: bool) -> Result<Checked> {
-    let loaded = spec::load(bundle)?;
+    let loaded = spec::load(bundle, None)?;
     let host = Host::probe(None)?;
     let terminal = loaded.spec.process().as_ref().and_then(|process| process.terminal());
     let options = plan::Options {
@@ -47,7 +46,7 @@ pub fn check(bundle: &Path, systemd: bool) -> Result<Checked> {
         // Who looks need not be who will create.
         capabilities: u64::MAX,
     };
-    let mut plan = Plan::compile(&loaded.spec, &options, &facts, &NoCache)?;
+    let mut plan = Plan::compile(&loaded.spec, &options, &facts, None)?;
     lsm::check(&plan)?;
     Resctrl::prepare(plan.intel_rdt.as_ref(), ID)?;
     let linux = loaded.spec.linux().as_ref();

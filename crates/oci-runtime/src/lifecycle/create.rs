@@ -22,7 +22,7 @@ use crate::channel::HostEnd;
 use crate::init::failure::{Explain, Failure};
 use crate::plan::{self, Hook, Plan};
 use crate::security::lsm;
-use crate::security::seccomp::Cache;
+use crate::security::seccomp::cache::{self, Cache};
 use crate::spec;
 use making::Making;
 use record::initial_state;
@@ -135,7 +135,8 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
 /// Step 2.
 fn compile(store: &Store, options: &Options) -> Result<Compiled> {
     crate::step("2", "load, compile");
-    let loaded = spec::load(&options.bundle)?;
+    let profiles = ProfileCache(store);
+    let loaded = spec::load(&options.bundle, Some(&profiles))?;
     let host = Host::probe(options.rootless)?;
     let plan_options = plan::Options {
         bundle: options.bundle.clone(),
@@ -148,7 +149,10 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
         last_cap: Host::last_capability()?,
         capabilities: Host::capabilities()?,
     };
-    let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts, &ProfileCache(store))?;
+    let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts, loaded.seccomp)?;
+    if let (Some(name), Some(seccomp)) = (&loaded.keep_seccomp, &plan.seccomp) {
+        cache::put(&profiles, name, seccomp);
+    }
     if let Some(process) = plan.process.as_mut().filter(|_| options.listen_fds > 0) {
         let told = [format!("LISTEN_FDS={}", options.listen_fds), "LISTEN_PID=1".to_string()];
         process

@@ -10,8 +10,8 @@ use nix::mount::MsFlags;
 use oci_spec::runtime::{self as oci, Linux, LinuxNamespaceType as Kind, Spec};
 
 use super::{
-    IdMapping, Mount, MountKind, Namespaces, Plan, PlanError, Process, Rootfs, devices, foreign, hooks, intel_rdt,
-    memory_policy, mount_options, mounts, namespaces, net_devices, paths, process, scheduling, sysctl,
+    IdMapping, Mount, MountKind, Namespaces, Plan, PlanError, Process, Rootfs, Seccomp, devices, foreign, hooks,
+    intel_rdt, memory_policy, mount_options, mounts, namespaces, net_devices, paths, process, scheduling, sysctl,
 };
 use crate::security::seccomp;
 
@@ -54,7 +54,7 @@ impl Host {
 }
 
 impl Plan {
-    /// Compiles config.json; `cache` keeps compiled seccomp profiles.
+    /// Compiles config.json; `seccomp` is the compiled profile of one that has been read without it.
     ///
     /// # Errors
     /// The first field that is wrong, contradicts another, or cannot be carried out.
@@ -62,7 +62,7 @@ impl Plan {
         spec: &Spec,
         options: &Options,
         host: &Host,
-        cache: &dyn seccomp::Cache,
+        seccomp: Option<Seccomp>,
     ) -> Result<Plan, PlanError> {
         let mut warnings = Vec::new();
         foreign::check(spec, &mut warnings);
@@ -117,9 +117,10 @@ impl Plan {
             time_offsets: namespaces::time_offsets(time_offsets, &namespaces)?,
             sysctl: sysctl::compile(sysctl, &namespaces, hostname.is_some())?,
             domainname: namespaces::uts_name(spec.domainname().as_ref(), "domainname", &namespaces)?,
-            seccomp: profile
-                .map(|profile| seccomp::compile_cached(profile, cache))
-                .transpose()?,
+            seccomp: match seccomp {
+                None => profile.map(seccomp::compile).transpose()?,
+                kept => kept,
+            },
             net_devices: net_devices::compile(linux.and_then(|l| l.net_devices().as_ref()), &namespaces)?,
             intel_rdt: intel_rdt.map(intel_rdt::compile).transpose()?,
             personality: personality.map(scheduling::personality).transpose()?,

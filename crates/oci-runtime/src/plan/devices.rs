@@ -39,8 +39,12 @@ pub(crate) fn compile(listed: &[LinuxDevice], mounts: &[Mount]) -> Result<Vec<De
         }
         devices.push(device);
     }
-    let is_taken = |path: &Path| devices.iter().any(|d| d.path == path) || mounts.iter().any(|m| m.destination == path);
-    let defaults = DEFAULTS.iter().filter(|(path, _)| !is_taken(Path::new(path)));
+    // Cleaned paths are equal when their bytes are.
+    let is_taken = |path: &str| {
+        let same = |other: &Path| other.as_os_str() == path;
+        devices.iter().any(|d| same(&d.path)) || mounts.iter().any(|m| same(&m.destination))
+    };
+    let defaults = DEFAULTS.iter().filter(|(path, _)| !is_taken(path));
     let defaults: Vec<Device> = defaults
         .map(|&(path, rdev)| Device {
             path: PathBuf::from(path),

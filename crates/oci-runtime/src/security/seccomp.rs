@@ -4,6 +4,8 @@
 //! means under runc: unknown system calls are skipped, the native architecture is always in, conditions on the same
 //! argument are alternatives, rules that repeat the default action are dropped.
 
+pub(crate) mod cache;
+
 use std::fs::File;
 use std::io::{Read, Seek};
 
@@ -14,7 +16,6 @@ use oci_spec::runtime::{
     LinuxSeccompOperator as Operator, LinuxSyscall,
 };
 use rustix::fs::{MemfdFlags, memfd_create};
-use sha2::{Digest, Sha256};
 
 use crate::plan::{Listener, PlanError, Seccomp, paths};
 
@@ -24,70 +25,6 @@ const EPERM: u32 = 1;
 const MAX_ERRNO: u32 = 4095;
 /// libseccomp's binary tree pays off from about here, and up to 2.5.4 it is wrong for a filter without rules.
 const MANY_RULES: usize = 32;
-
-/// Where compiled profiles are kept. A stock engine profile costs libseccomp 10 ms and more.
-pub(crate) trait Cache {
-    /// What was kept under this name.
-    fn get(&self, name: &str) -> Option<Vec<u8>>;
-    /// Keeps it; may fail in silence.
-    fn put(&self, name: &str, bytes: &[u8]);
-}
-
-/// Nothing is kept.
-#[derive(Debug)]
-pub(crate) struct NoCache;
-
-impl Cache for NoCache {
-    fn get(&self, _: &str) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn put(&self, _: &str, _: &[u8]) {}
-}
-
-/// [`compile`], unless `cache` has the result. An entry is found by the digest of the profile and of what compiles it,
-/// and carries a digest of its own, as a file may have been cut short by a crash of the machine.
-///
-/// # Errors
-/// As [`compile`].
-pub(crate) fn compile_cached(profile: &LinuxSeccomp, cache: &dyn Cache) -> Result<Seccomp, PlanError> {
-    // Rare, and more than a program: not worth a format of its own.
-    if profile.listener_path().is_some() {
-        return compile(profile);
-    }
-    let mut digest = Sha256::new();
-    digest.update(concat!(env!("CARGO_PKG_VERSION"), "/", env!("CARGO_PKG_NAME"), "/"));
-    digest.update(libseccomp::ScmpVersion::current().map_or_else(|_| String::new(), |v| v.to_string()));
-    digest.update(serde_json::to_vec(profile).map_err(|e| PlanError::new("linux.seccomp", e))?);
-    let name = hex(&digest.finalize());
-    if let Some(seccomp) = cache.get(&name).and_then(|bytes| decode(&bytes)) {
-        return Ok(seccomp);
-    }
-    let seccomp = compile(profile)?;
-    cache.put(&name, &encode(&seccomp));
-    Ok(seccomp)
-}
-
-/// Digest of the rest, flags, program.
-fn encode(seccomp: &Seccomp) -> Vec<u8> {
-    let body = [&seccomp.flags.to_ne_bytes()[..], &seccomp.program].concat();
-    [&Sha256::digest(&body)[..], &body].concat()
-}
-
-fn decode(bytes: &[u8]) -> Option<Seccomp> {
-    let (digest, body) = bytes.split_at_checked(Sha256::output_size())?;
-    let (flags, program) = body.split_first_chunk::<8>()?;
-    let intact = digest == &Sha256::digest(body)[..];
-    intact.then(|| Seccomp {
-        program: program.to_vec(),
-        flags: u64::from_ne_bytes(*flags),
-        listener: None,
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Compiles a profile.
 ///
@@ -333,7 +270,5 @@ fn architecture(name: Arch) -> ScmpArch {
     }
 }
 
-#[cfg(test)]
-mod cache_tests;
 #[cfg(test)]
 mod tests;

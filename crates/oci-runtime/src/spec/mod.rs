@@ -4,6 +4,7 @@
 //! there instead (a FIFO, a directory, a loop of links) can make the runtime hang. The slow ways (naming the path of an
 //! error, dropping unknown capabilities) are taken only after the quick one has failed.
 
+mod profile;
 mod tolerance;
 mod version;
 
@@ -19,6 +20,10 @@ use serde::de::IgnoredAny;
 use serde_path_to_error::Segment;
 use sha2::{Digest, Sha256};
 
+use crate::plan::Seccomp;
+use crate::security::seccomp::cache::{self, Cache, hex};
+use profile::Profile;
+
 /// More than any engine writes, and little enough to read without thought.
 const LARGEST: u64 = 8 << 20;
 
@@ -27,6 +32,10 @@ const LARGEST: u64 = 8 << 20;
 pub(crate) struct Loaded {
     /// The config.
     pub spec: Spec,
+    /// `linux.seccomp` compiled, when its program was kept: then it is not in `spec`.
+    pub seccomp: Option<Seccomp>,
+    /// What the program of `linux.seccomp` may be kept under, once it is compiled.
+    pub keep_seccomp: Option<String>,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
     /// Things that are not errors but that a person should know.
@@ -74,17 +83,45 @@ pub(crate) enum LoadError {
     },
 }
 
-/// Reads `config.json` of a bundle.
+/// Reads `config.json` of a bundle; `profiles` has compiled seccomp profiles.
 ///
 /// # Errors
 /// As [`LoadError`] lists them; an error in a field names it.
-pub(crate) fn load(bundle: &Path) -> Result<Loaded, LoadError> {
-    let text = read(bundle.join("config.json"))?;
-    let (spec, warnings) = parse(&text)?;
-    let digest = Sha256::digest(&text);
+pub(crate) fn load(bundle: &Path, profiles: Option<&dyn Cache>) -> Result<Loaded, LoadError> {
+    parse_with(&read(bundle.join("config.json"))?, profiles)
+}
+
+/// [`parse`], but for a profile whose program is kept.
+///
+/// # Errors
+/// [`LoadError::Invalid`].
+pub(crate) fn parse_with(text: &[u8], profiles: Option<&dyn Cache>) -> Result<Loaded, LoadError> {
+    let sha256 = hex(&Sha256::digest(text));
+    let profile = profiles.and_then(|_| Profile::find(text));
+    let kept = profile.as_ref().zip(profiles).and_then(|(profile, profiles)| {
+        let seccomp = cache::get(profiles, &profile.name)?;
+        let rest = profile.cut_out();
+        let spec = profile.remove_from(quick(rest.as_bytes())?)?;
+        check(&spec, rest.as_bytes()).ok()?;
+        Some((spec, seccomp))
+    });
+    if let Some((spec, seccomp)) = kept {
+        return Ok(Loaded {
+            spec,
+            seccomp: Some(seccomp),
+            keep_seccomp: None,
+            sha256,
+            warnings: Vec::new(),
+        });
+    }
+    let (spec, warnings) = parse(text)?;
+    let compiled = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let profile = profile.filter(|profile| profile.is(compiled));
     Ok(Loaded {
+        seccomp: None,
+        keep_seccomp: profile.map(|profile| profile.name),
         spec,
-        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256,
         warnings,
     })
 }
@@ -168,26 +205,38 @@ fn read(path: PathBuf) -> Result<Vec<u8>, LoadError> {
     Ok(text)
 }
 
-/// Parses the text of a config and checks what must be known before anything else is read out of it.
+/// Parses the text of a config, and checks it.
 ///
 /// # Errors
 /// [`LoadError::Invalid`].
 pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
     let mut warnings = Vec::new();
-    if text.trim_ascii_start().starts_with(b"[") {
-        // serde would take the elements for the fields in their order.
-        return Err(LoadError::Invalid {
-            field: "config.json".to_owned(),
-            message: "must be a JSON object".to_owned(),
-        });
-    }
-    let spec: Spec = match serde_json::from_slice(text) {
-        Ok(spec) => spec,
-        Err(_) => {
+    let spec = match quick(text) {
+        Some(spec) => spec,
+        None => {
             let tolerant = tolerance::adapt(text, &mut warnings);
             from_text(tolerant.as_deref().unwrap_or(text))?
         }
     };
+    check(&spec, text)?;
+    Ok((spec, warnings))
+}
+
+/// Parses what needs neither tolerance nor an error.
+fn quick(text: &[u8]) -> Option<Spec> {
+    match is_array(text) {
+        true => None,
+        false => serde_json::from_slice(text).ok(),
+    }
+}
+
+/// An array, whose elements serde would take for the fields in their order.
+fn is_array(text: &[u8]) -> bool {
+    text.trim_ascii_start().starts_with(b"[")
+}
+
+/// Checks what must be known before anything else is read out of a config.
+fn check(spec: &Spec, text: &[u8]) -> Result<(), LoadError> {
     version::check(spec.version()).map_err(|message| LoadError::Invalid {
         field: "ociVersion".to_owned(),
         message,
@@ -198,11 +247,17 @@ pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
             message: message.to_owned(),
         });
     }
-    Ok((spec, warnings))
+    Ok(())
 }
 
 /// Parses again, slowly, to name the field.
 fn from_text(text: &[u8]) -> Result<Spec, LoadError> {
+    if is_array(text) {
+        return Err(LoadError::Invalid {
+            field: "config.json".to_owned(),
+            message: "must be a JSON object".to_owned(),
+        });
+    }
     let mut json = serde_json::Deserializer::from_slice(text);
     let spec = serde_path_to_error::deserialize(&mut json).map_err(|e| {
         let field = field(e.path());

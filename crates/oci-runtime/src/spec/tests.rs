@@ -26,7 +26,7 @@ fn bundle(make: impl FnOnce(&Path)) -> TempDir {
 }
 
 fn load_error(bundle: &TempDir) -> String {
-    let text = load(bundle.path()).unwrap_err().to_string();
+    let text = load(bundle.path(), None).unwrap_err().to_string();
     text.replace(bundle.path().to_str().unwrap(), "BUNDLE")
 }
 
@@ -38,7 +38,7 @@ fn parse_error(text: &str) -> String {
 fn a_config_and_its_digest() {
     let text = config().to_string();
     let bundle = bundle(|path| fs::write(path, "{\"ociVersion\":\"1.0.0\"}").unwrap());
-    let loaded = load(bundle.path()).unwrap();
+    let loaded = load(bundle.path(), None).unwrap();
     assert_eq!(loaded.spec.version(), "1.0.0");
     assert_eq!(
         loaded.sha256,
@@ -83,7 +83,7 @@ fn a_link_to_a_file_is_a_file() {
         fs::write(path.with_file_name("real"), config().to_string()).unwrap();
         symlink("real", path).unwrap();
     });
-    load(bundle.path()).unwrap();
+    load(bundle.path(), None).unwrap();
 }
 
 #[test]

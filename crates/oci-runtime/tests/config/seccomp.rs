@@ -295,6 +295,42 @@ fn filters_that_cannot_be() {
     );
 }
 
+/// The first container with a profile compiles it, the second finds the program: for the container it is the same.
+#[test]
+fn a_profile_whose_program_is_kept() {
+    let Some(test) = Test::new() else { return };
+    let rules = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 }]);
+    let c = filtered(&test, "mkdir /tmp/d", rules);
+    let kept = || std::fs::read_dir(test.root().join(".cache")).map_or(0, Iterator::count);
+    let errors = || {
+        let sound = c.config();
+        let wrong = [
+            ("/hostname", json!(7)),
+            ("/ociVersion", json!("7.0.0")),
+            ("/linux/seccomp/syscalls/0/action", json!("SCMP_ACT_PRAY")),
+            ("/linux/seccomp/syscalls/0/errnoRet", json!(4096)),
+        ];
+        let errors = wrong.map(|(pointer, value)| {
+            c.edit(|config| *config.pointer_mut(pointer).expect(pointer) = value);
+            let texts = [c.create(), c.create()].map(|out| out.exits(1).stderr);
+            assert_eq!(texts[0], texts[1], "{pointer}");
+            c.edit(|config| *config = sound.clone());
+            texts[0].clone()
+        });
+        test.nothing_left();
+        errors
+    };
+    let cold = errors();
+    assert_eq!(kept(), 0, "{cold:?}");
+    for _ in 0..2 {
+        let out = c.run().exits(1);
+        assert!(out.stderr.contains("Function not implemented"), "{out}");
+        assert_eq!(kept(), 1);
+    }
+    assert_eq!(errors(), cold);
+    assert_eq!(kept(), 1);
+}
+
 #[test]
 fn flags_that_the_kernel_knows() {
     let Some(test) = Test::new() else { return };

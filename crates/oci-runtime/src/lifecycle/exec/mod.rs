@@ -137,7 +137,7 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
 /// The container's own process, from config.json as it is now: that is what runc does, and the way to change what a
 /// bare `exec ID CMD` gets. Who has changed it since the container was made should know that it counts.
 fn of_bundle(container: &Container) -> Result<(oci_spec::runtime::Process, Vec<String>)> {
-    let loaded = spec::load(&container.state.bundle).map_err(|error| {
+    let loaded = spec::load(&container.state.bundle, None).map_err(|error| {
         Failure::new(format!(
             "the process of the container is taken from its bundle (use --process without one): {error}"
         ))

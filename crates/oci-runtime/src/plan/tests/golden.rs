@@ -40,8 +40,7 @@ fn dump(config: &Path) -> String {
         console_socket: terminal.unwrap_or(false),
         ..options()
     };
-    let mut plan = Plan::compile(&spec, &options, &HOST, &crate::security::seccomp::NoCache)
-        .unwrap_or_else(|e| panic!("{config:?}: {e}"));
+    let mut plan = Plan::compile(&spec, &options, &HOST, None).unwrap_or_else(|e| panic!("{config:?}: {e}"));
     plan.warnings.splice(0..0, warnings);
     if let Some(seccomp) = &mut plan.seccomp {
         // Bulky, and different from one libseccomp to the next.

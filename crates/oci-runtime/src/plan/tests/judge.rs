@@ -2,13 +2,15 @@
 //!
 //! Used by the tests with random damage beside it, and by the fuzz targets of `fuzz/`, which include this file.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use nucleus_cgroup::{Facts, Layout};
 
 use crate::plan::{Host, Options, Plan};
-use crate::spec::LoadError;
+use crate::security::seccomp::{self, cache};
+use crate::spec::{self, LoadError, Loaded};
 
 /// Every top-level field of the specification.
 const TOP: [&str; 12] = [
@@ -35,11 +37,12 @@ pub(crate) const HOST: Host = Host {
 
 /// Loads and compiles, control groups included; gives the field that an error names, and the message.
 pub(crate) fn error(text: &[u8]) -> Option<(String, String)> {
-    let (spec, _) = match crate::spec::parse(text) {
-        Ok(parsed) => parsed,
+    let loaded = match parse(text) {
+        Ok(loaded) => loaded,
         Err(LoadError::Invalid { field, message }) => return Some((field, message)),
         Err(other) => panic!("{other}"),
     };
+    let spec = loaded.spec;
     let process = spec.process().as_ref();
     let options = Options {
         bundle: "/bundle".into(),
@@ -47,8 +50,13 @@ pub(crate) fn error(text: &[u8]) -> Option<(String, String)> {
         console_socket: process.and_then(|process| process.terminal()).unwrap_or(false),
         ..Options::default()
     };
-    if let Err(error) = Plan::compile(&spec, &options, &HOST, &crate::security::seccomp::NoCache) {
-        return Some((error.field, error.message));
+    match Plan::compile(&spec, &options, &HOST, loaded.seccomp) {
+        Ok(plan) => {
+            if let (Some(name), Some(seccomp)) = (&loaded.keep_seccomp, &plan.seccomp) {
+                cache::put(&KEPT, name, seccomp);
+            }
+        }
+        Err(error) => return Some((error.field, error.message)),
     }
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
@@ -60,6 +68,42 @@ pub(crate) fn error(text: &[u8]) -> Option<(String, String)> {
             (error.field.into_owned(), text)
         })
     })
+}
+
+/// The programs of the last profiles.
+struct Kept(Mutex<Option<HashMap<String, Vec<u8>>>>);
+
+static KEPT: Kept = Kept(Mutex::new(None));
+
+impl cache::Cache for Kept {
+    fn get(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.lock().unwrap().as_ref()?.get(name).cloned()
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap();
+        let entries = kept.take().filter(|entries| entries.len() < 100).unwrap_or_default();
+        kept.insert(entries).insert(name.to_owned(), bytes.to_vec());
+    }
+}
+
+/// Loads, and demands that it comes to the same as without kept programs.
+fn parse(text: &[u8]) -> Result<Loaded, LoadError> {
+    let loaded = spec::parse_with(text, Some(&KEPT));
+    match (spec::parse(text), &loaded) {
+        (Ok((mut spec, warnings)), Ok(loaded)) => {
+            if let Some(program) = &loaded.seccomp {
+                let profile = spec.linux_mut().as_mut().and_then(|linux| linux.seccomp_mut().take());
+                let compiled = profile.map(|profile| seccomp::compile(&profile));
+                assert_eq!(compiled, Some(Ok(program.clone())), "the program of another profile");
+            }
+            assert!(spec == loaded.spec, "{spec:?}\n\n{:?}", loaded.spec);
+            assert_eq!(warnings, loaded.warnings);
+        }
+        (Err(one), Err(other)) => assert_eq!(one.to_string(), other.to_string()),
+        (one, other) => panic!("{one:?}\n\n{other:?}"),
+    }
+    loaded
 }
 
 /// A host of each kind, with every controller that there is.

@@ -88,7 +88,7 @@ fn compile_with(patch: Value, options: &Options, host: &Host) -> Result<Plan, Pl
     let mut config = base();
     merge(&mut config, patch);
     let (spec, _) = crate::spec::parse(config.to_string().as_bytes()).expect("a config that oci-spec understands");
-    Plan::compile(&spec, options, host, &crate::security::seccomp::NoCache)
+    Plan::compile(&spec, options, host, None)
 }
 
 /// The plan of the smallest config with a patch.
