@@ -19,12 +19,14 @@ if [ "${1:-}" = --record ]; then # in mount namespaces of its own: --record LAYO
         mount -t cgroup2 cgroup2 /sys/fs/cgroup
     fi
     mount -t tmpfs tmpfs /run
-    R=target/$target/release
+    R=$PWD/target/$target/release
     run() { "$R/nucleus" --root /run/layout "$@"; }
     steps() { "$R/examples/steps" "$R/nucleus" --root /run/layout "$@" </dev/null >>"$dir/$mode"; }
     id=layout-$$
     trap 'run delete --force $id' EXIT
     steps run --bundle "$dir/true" "$id"
+    # As people and some engines do it: in the bundle, and the state's root is there already.
+    (cd "$dir/true" && steps run "$id")
     steps create --bundle "$dir/sleep" "$id"
     steps state "$id"
     steps start "$id"
@@ -63,16 +65,19 @@ for line in (int(text, 16) for name in sys.argv[2:] for text in open(name) if re
     if line >= start + size:
         continue
     member = re.search(r'(lib[a-z_]+)[-.0-9]*\.a\(([^)]+\.o)\)$', file)
-    function = re.fullmatch(r'\.text\.(?:unlikely\.)?(_R.*)', name)
+    function = re.fullmatch(r'\.text\.(?:unlikely\.)?(_R.*|nucleus_start)', name)
     if function:
         plain = re.sub(r'Cs[0-9A-Za-z]{4,14}_', 'Cs*_', re.sub(r'\.(llvm\.)?\d+$', '*', function[1]))
         patterns[f'*(.text*.{plain})'] = True  # .text.NAME, .text.unlikely.NAME
+    elif file.endswith('crt1.o'):
+        patterns[f'*crt1.o({name})'] = True
     elif member:
         patterns[f'*{member[1]}*.a:{member[2]}({name})'] = True
 if len(patterns) < 300:
     sys.exit(f'layout.sh: only {len(patterns)} functions were seen: nothing is written')
 print('/* What create, run, exec, start, state, kill and delete execute, in the order of first use. Written by `make layout`. */')
 print('SECTIONS { .text.hot : {')
+print('*(.iplt)') # the way to memcpy and its kin
 print('\n'.join(patterns))
 print('} } INSERT BEFORE .text;')
 PYTHON

@@ -16,6 +16,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
+    ".pushsection .text.nucleus_start, \"ax\", @progbits",
     ".globl nucleus_start",
     ".type nucleus_start, @function",
     "nucleus_start:",
@@ -27,11 +28,13 @@ core::arch::global_asm!(
     "mov rsp, r12",
     "mov rdx, r13",
     "jmp _start",
+    ".popsection",
     early = sym early,
 );
 
 #[cfg(target_arch = "aarch64")]
 core::arch::global_asm!(
+    ".pushsection .text.nucleus_start, \"ax\", %progbits",
     ".globl nucleus_start",
     ".type nucleus_start, %function",
     "nucleus_start:",
@@ -40,6 +43,7 @@ core::arch::global_asm!(
     "bl {early}",
     "mov x0, x19",
     "b _start",
+    ".popsection",
     early = sym early,
 );
 

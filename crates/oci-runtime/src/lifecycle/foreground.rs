@@ -158,10 +158,12 @@ pub fn wait(
     Ok(code)
 }
 
-/// Handles what has arrived; the exit code once init has ended.
+/// Handles what has arrived; the exit code once init has ended, whom no further signal can be for.
 fn take_signals(signals: &SignalFd, init: &Process, relay: Option<&Relay>) -> Result<Option<i32>> {
     let mut code = None;
-    while let Some(info) = signals.read_signal().explain(|| "signalfd")? {
+    while code.is_none()
+        && let Some(info) = signals.read_signal().explain(|| "signalfd")?
+    {
         match Signal::try_from(info.ssi_signo as i32) {
             Ok(Signal::SIGCHLD) => code = reap(init)?.or(code),
             Ok(Signal::SIGWINCH) if relay.is_some() => relay.into_iter().try_for_each(Relay::resize)?,
