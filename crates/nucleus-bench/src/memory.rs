@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -23,11 +24,28 @@ pub fn init_pid(peer: &Peer, id: &str) -> io::Result<i32> {
     pid.ok_or_else(|| io::Error::other("its state has no pid"))
 }
 
-/// Resident and private memory of a process, KiB.
+/// Resident and private memory of a process that waits, KiB. `create` may return while init is still on its last steps: what
+/// counts is what stays the same for a while.
 ///
 /// # Errors
 /// A process that is gone.
 pub fn smaps(pid: i32) -> io::Result<(f64, f64)> {
+    let mut last = now(pid)?;
+    for _ in 0..LONGEST {
+        std::thread::sleep(WHILE);
+        let this = now(pid)?;
+        if this == last {
+            break;
+        }
+        last = this;
+    }
+    Ok(last)
+}
+
+const WHILE: Duration = Duration::from_millis(30);
+const LONGEST: u32 = 30;
+
+fn now(pid: i32) -> io::Result<(f64, f64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     Ok((
         rollup(&text, &["Rss:"]),

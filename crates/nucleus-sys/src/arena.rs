@@ -1,15 +1,17 @@
 //! The program's allocator, for a process that lives a millisecond and has one thread.
 //!
 //! A verb asks for some thousand small pieces and ends. The C library's allocator spends most of its time on what such a
-//! process does not need: heaps for threads, merging of neighbours, giving back to the kernel. Here a freed piece waits in the list of
-//! its size for the next one of that size, new ones are cut off one block, and the block's pages are asked for four at a time,
-//! since a page fault for each costs three times as much. What is too large for the lists, or is asked for when the block
-//! is used up or a second thread has been started, comes from the C library. Nothing grows in a process that waits or
-//! repeats itself for days.
+//! process does not need: heaps for threads, merging of neighbours, giving back to the kernel. Here a freed piece waits
+//! in the list of its size for the next one of that size, new ones are cut off one block, and the block's pages are asked
+//! for four at a time, since a page fault for each costs three times as much. What is too large for the lists, or is
+//! asked for when the block is used up or a second thread has been started, comes from the C library. Nothing grows in a
+//! process that waits or repeats itself for days.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::null_mut;
+
+use crate::process::is_alone;
 
 /// Bytes of the block.
 const SIZE: usize = 512 << 10;
@@ -22,11 +24,6 @@ const SMALL: usize = 1 << SMALL_BITS;
 const SMALL_BITS: u32 = 10;
 const LARGEST: usize = 64 << 10;
 const LISTS: usize = SMALL / GRAIN + 1 + (LARGEST / SMALL).ilog2() as usize;
-
-unsafe extern "C" {
-    /// sys/single_threaded.h of glibc 2.32 and later: not 0 while the process has one thread.
-    static __libc_single_threaded: libc::c_char;
-}
 
 /// The block, page by page.
 #[repr(C, align(4096))]
@@ -64,11 +61,6 @@ fn list(layout: Layout) -> Option<(usize, usize)> {
     }
     let piece = size.next_power_of_two();
     Some((SMALL / GRAIN + (piece.ilog2() - SMALL_BITS) as usize, piece))
-}
-
-fn is_alone() -> bool {
-    // SAFETY: a byte that the C library writes before it starts a thread.
-    unsafe { (&raw const __libc_single_threaded).read_volatile() != 0 }
 }
 
 impl Arena {

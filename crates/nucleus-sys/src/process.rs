@@ -13,11 +13,17 @@ use crate::check;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 unsafe extern "C" {
-    /// glibc's own record of whether a second thread was ever started (glibc 2.32).
+    /// sys/single_threaded.h of glibc 2.32 and later: not 0 while no second thread was ever started.
     static __libc_single_threaded: c_char;
     /// The program's first byte, and the one after its code (ld(1) and lld define both).
     static __executable_start: u8;
     static etext: u8;
+}
+
+/// True while the process has never had a second thread.
+pub(crate) fn is_alone() -> bool {
+    // SAFETY: a plain byte that only glibc writes, and only before the first thread is started.
+    unsafe { (&raw const __libc_single_threaded).read_volatile() != 0 }
 }
 
 /// Gives the pages of the program's own file back, code and constants; what is touched again comes from the page cache.
@@ -61,8 +67,7 @@ pub enum Forked {
 /// `EBUSY` when the process has ever had a second thread: its locks could be held for ever in the copy.
 /// Otherwise as `clone3(2)`.
 pub fn clone3(what: &Clone<'_>) -> Result<Forked, Errno> {
-    // SAFETY: a plain byte that only glibc writes, and only before the first thread is started.
-    if unsafe { __libc_single_threaded } == 0 {
+    if !is_alone() {
         return Err(Errno::BUSY);
     }
     let mut pidfd: c_int = -1;
