@@ -66,8 +66,8 @@ everything() {
     "$T/vm/test.sh"
 }
 
-# The names, each with the first lines that its stage gave as the reason.
-failures() { grep -E -A 6 '(^|[^a-z/])not ok |^    # (thread .* panicked|error(\[|:))' "$all" | cut -c 1-200 | tail -n 60; }
+# The names, each with the first lines of the reason.
+failures() { grep -E -A 3 '(^|: )not ok |^    # (thread .* panicked|error(\[|: could not compile))' "$all" | cut -c 1-200 | tail -n 40; }
 
 everything "$@" 2>&1 | tee "$all"
 if [[ $(awk '{ f += $2 } END { print f + 0 }' "$TALLY") != 0 ]]; then
