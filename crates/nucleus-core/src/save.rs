@@ -35,14 +35,18 @@ impl ContainerDir {
     /// dies, if `durability` asks for it.
     ///
     /// # Errors
-    /// [`Error::WriteState`], [`Error::EncodeState`]; the old state is untouched then.
+    /// [`Error::NotFound`] when the container was removed meanwhile; [`Error::WriteState`], [`Error::EncodeState`], and
+    /// the old state is untouched then.
     pub fn save(&self, state: &ContainerState, durability: Durability) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(state).map_err(Error::EncodeState)?;
-        self.replace_state(&bytes, durability)
-            .map_err(|source| Error::WriteState {
+        self.replace_state(&bytes, durability).map_err(|source| match source {
+            // Neither a directory nor the new file in it goes away by itself.
+            ErrnoText(Errno::NOENT) => Error::NotFound { id: self.id().clone() },
+            source => Error::WriteState {
                 path: self.path_of(STATE_FILE),
                 source,
-            })
+            },
+        })
     }
 
     fn replace_state(&self, bytes: &[u8], durability: Durability) -> Result<(), ErrnoText> {

@@ -139,10 +139,11 @@ fn w18_starts_deletes_and_creates_in_a_tumult_keep_their_order() {
             scope.spawn(|| {
                 for _ in 0..100 {
                     match store.reserve(&id("c")) {
-                        Ok(reservation) => {
-                            reservation.save(&state("c"), Durability::Lasting).unwrap();
-                            reservation.commit();
-                        }
+                        Ok(reservation) => match reservation.save(&state("c"), Durability::Lasting) {
+                            Ok(()) => drop(reservation.commit()),
+                            // The removal of the line below had begun, and found the lock that we took on its way.
+                            Err(error) => assert!(error.is_not_found(), "{error}"),
+                        },
                         Err(Error::Exists { .. }) => {}
                         // A removal came between `mkdir` and the lock.
                         Err(error) => assert!(error.is_not_found(), "{error}"),
