@@ -37,12 +37,8 @@ impl<'a> Profile<'a> {
     /// The config with a profile of no use in this one's place.
     pub(super) fn cut_out(&self) -> String {
         let [before, _, after] = self.parts;
-        let stub = [
-            "{\"defaultAction\":\"SCMP_ACT_KILL\",\"listenerMetadata\":\"",
-            &self.name,
-            "\"}",
-        ];
-        [before, stub[0], stub[1], stub[2], after].concat()
+        let stub = r#"{"defaultAction":"SCMP_ACT_KILL","listenerMetadata":""#;
+        [before, stub, &self.name, "\"}", after].concat()
     }
 
     /// Removes what [`Self::cut_out`] has put there from the parsed config; `None` if that was not `linux.seccomp`. It is
