@@ -43,7 +43,9 @@ struct Auxiliary {
 /// Lets the process run from the file that `tree` (a descriptor of open_tree(2)) is. False when it still runs from the
 /// former one.
 pub(super) fn run_from(tree: usize, start: &Start) -> bool {
-    let Some(auxiliary) = auxiliary(start.envp) else {
+    let variables = length(start.envp);
+    // The auxiliary vector follows the NULL that ends envp.
+    let Some(auxiliary) = auxiliary(start.envp.wrapping_add(variables + 1)) else {
         return false;
     };
     let Some(file) = open(tree) else { return false };
@@ -63,10 +65,13 @@ pub(super) fn run_from(tree: usize, start: &Start) -> bool {
         auxv_size: 0,
         exe_fd: file as u32,
     };
-    let done = start.argc > 0 && map_segments(&auxiliary, file, &mut map) && {
+    let done = map_segments(&auxiliary, file, &mut map) && {
         map.arg_end = end_of(word(start.argv, start.argc - 1));
         map.env_start = map.arg_end;
-        map.env_end = last(start.envp).map_or(map.env_start, end_of);
+        map.env_end = match variables {
+            0 => map.env_start,
+            count => end_of(word(start.envp, count - 1)),
+        };
         // Nothing was allocated yet: the heap ends where it begins.
         map.brk = syscall(libc::SYS_brk, [0; 6]) as usize;
         map.start_brk = map.brk;
@@ -83,13 +88,13 @@ fn word(vector: *const usize, index: usize) -> usize {
     unsafe { read_volatile(vector.wrapping_add(index)) }
 }
 
-/// The last entry before the NULL.
-fn last(vector: *const usize) -> Option<usize> {
+/// The entries before the NULL.
+fn length(vector: *const usize) -> usize {
     let mut count = 0;
     while word(vector, count) != 0 {
         count += 1;
     }
-    (count > 0).then(|| word(vector, count - 1))
+    count
 }
 
 /// The address after the NUL of a C string.
@@ -102,12 +107,8 @@ fn end_of(string: usize) -> usize {
     end + 1
 }
 
-fn auxiliary(envp: *const usize) -> Option<Auxiliary> {
-    let mut entry = envp;
-    while word(entry, 0) != 0 {
-        entry = entry.wrapping_add(1);
-    }
-    entry = entry.wrapping_add(1);
+fn auxiliary(vector: *const usize) -> Option<Auxiliary> {
+    let mut entry = vector;
     let (mut headers, mut count, mut page) = (0, 0, 0);
     loop {
         let value = word(entry, 1);

@@ -92,6 +92,7 @@ fn populate_stack(top: usize) {
 
 /// What the kernel left on the stack.
 struct Start {
+    /// At least 2: there is a verb.
     argc: usize,
     argv: *const usize,
     envp: *const usize,
