@@ -30,6 +30,8 @@ const LISTS: usize = SMALL / GRAIN + 1 + (LARGEST / SMALL).ilog2() as usize;
 #[repr(C, align(4096))]
 struct Block(UnsafeCell<[u8; SIZE]>);
 
+// In this order, so that all but the block lies together.
+#[repr(C)]
 struct Arena {
     block: Block,
     /// Bytes given out, from the start.
@@ -50,6 +52,11 @@ static ARENA: Arena = Arena::new();
 
 /// What a program names as its `#[global_allocator]` to be served by the arena.
 pub struct Allocator;
+
+/// The address after the block; what the arena notes of it comes next.
+pub(crate) fn end_of_block() -> usize {
+    &raw const ARENA.block as usize + SIZE
+}
 
 /// To be called before a fork: what either side is given afterwards lies in pages of its own, and what it frees of the
 /// pages that both have is forgotten, as writing to it would copy the page.
