@@ -37,14 +37,21 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
         nix::sys::prctl::set_child_subreaper(true).explain(|| "prctl PR_SET_CHILD_SUBREAPER")?;
     }
     let made = create(store, options, Until::Now, warn)?;
-    started(store, &made, warn)?;
+    // Who waits for the end anyway hears then whether there was a beginning, and need not be woken up twice.
+    let at_the_end = signals.is_some() && made.poststart.is_empty();
+    if !at_the_end {
+        started(store, &made, warn)?;
+    }
     let Some(signals) = signals else {
         if let Some(Err(error)) = made.notify.map(|notify| notify.wait(&made.init)) {
             warn(&error.to_string());
         }
         return Ok(0);
     };
-    let outcome = wait(&made.init, made.terminal.as_ref(), &signals, made.notify);
+    let outcome = wait(&made.init, made.terminal.as_ref(), &signals, made.notify.as_ref());
+    if at_the_end {
+        started(store, &made, warn)?;
+    }
     if run.keep && outcome.is_ok() {
         return outcome;
     }
@@ -60,7 +67,7 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
     outcome
 }
 
-/// Waits until init has executed the program, and runs the poststart hooks.
+/// Waits until init has executed the program or could not, and runs the poststart hooks.
 fn started(store: &Store, made: &Made, warn: Warn<'_>) -> Result<()> {
     let told = made.channel.receive().explain(|| "cannot hear init")?;
     let failed = match told {
@@ -111,7 +118,7 @@ pub fn wait(
     process: &Process,
     terminal: Option<&OwnedFd>,
     signals: &SignalFd,
-    mut notify: Option<Notify>,
+    mut notify: Option<&Notify>,
 ) -> Result<i32> {
     let mut relay = match terminal {
         Some(master) => Some(Relay::start(master)?),
@@ -143,7 +150,7 @@ pub fn wait(
         // The process for the manager to watch is this one, which ends as the container does. That the manager has gone
         // is no reason to end both.
         if ready[1..ours].contains(&true)
-            && let Some(told) = &notify
+            && let Some(told) = notify
             && told.forward(rustix::process::getpid()).unwrap_or(true)
         {
             notify = None;
