@@ -2,6 +2,8 @@
 //!
 //! Only the verb at hand is built at run time; help, the manual and the completions build them all ([`whole`]).
 
+use std::ffi::OsString;
+
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::arguments::Flags;
@@ -38,6 +40,15 @@ impl Verb {
     pub fn command(&self) -> Command {
         let command = Command::new(self.name).no_binary_name(true);
         (self.arguments)(command)
+    }
+
+    /// Does it, if it is one of the two whose time counts most and the words are such that clap need not look at them.
+    pub fn quick(&self, words: &[OsString], global: &Global<'_>) -> Option<Outcome> {
+        match self.name {
+            "create" => create::Args::quick(words, |_| false).map(|args| create::main(&args, global)),
+            "run" => run::Args::quick(words).map(|args| run::main(&args, global)),
+            _ => None,
+        }
     }
 
     /// Its definition, as people see it.

@@ -244,7 +244,7 @@ fn destination(mount: &oci::Mount, i: usize, warnings: &mut Vec<String>) -> Resu
         ));
     }
     let destination = paths::clean(written);
-    if destination == Path::new("/") {
+    if destination.as_os_str() == "/" {
         return Err(PlanError::new(
             format_args!("mounts[{i}].destination"),
             format_args!("{written:?} is the root of the container"),
