@@ -6,8 +6,8 @@
 //! and hands `--flag=value …, --, positionals …` to it: one reading for everybody.
 //!
 //! Building the definitions and parsing by them would be an eighth of the instructions that `run` executes in user space,
-//! and a fifth of the code that it touches. So the global flags, `create` and `run` are first read by [`Quick`], which
-//! knows the shapes that engines write and leaves everything else, above all what is wrong, to clap.
+//! and a fifth of the code that it touches. So the global flags and the verbs of a container's life are first read by
+//! [`Quick`], which knows the shapes that engines write and leaves everything else, above all what is wrong, to clap.
 
 use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
@@ -113,6 +113,14 @@ impl<'a> Quick<'a> {
         match word.split_once('=').filter(|_| word.starts_with('-')) {
             Some((name, value)) => Some((name, Some(value))),
             None => Some((word, None)),
+        }
+    }
+
+    /// The only word, which is no flag.
+    pub fn only(mut self) -> Option<&'a str> {
+        match (self.next()?, self.next()) {
+            ((word, None), None) if !word.starts_with('-') => Some(word),
+            _ => None,
         }
     }
 

@@ -89,10 +89,9 @@ pub fn main() -> i32 {
         eprintln!("error: refusing to run: this binary is setuid, setgid, or has file capabilities");
         return 1;
     }
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     // Nearly always done by the entry point already. A word that is no subcommand costs a little time.
-    if std::env::args_os()
-        .skip(1)
-        .any(|arg| SEALED_VERBS.iter().any(|verb| arg == *verb))
+    if words.iter().any(|word| SEALED_VERBS.iter().any(|verb| word == verb))
         && let Err(error) = crate::seal::ensure_sealed()
     {
         eprintln!("error: cannot seal the runtime: {}", nucleus_core::reason(&error));
@@ -103,7 +102,7 @@ pub fn main() -> i32 {
         Log::default().error(&format!("close_range: {}", nucleus_core::ErrnoText(error)));
         return 1;
     }
-    let line = match CommandLine::read(std::env::args_os().skip(1).collect()) {
+    let line = match CommandLine::read(words) {
         Ok(line) => line,
         Err(text) => {
             Log::default().error(&text);

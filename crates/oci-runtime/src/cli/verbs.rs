@@ -42,11 +42,16 @@ impl Verb {
         (self.arguments)(command)
     }
 
-    /// Does it, if it is one of the two whose time counts most and the words are such that clap need not look at them.
+    /// Does it, if it is one of a container's life and the words are such that clap need not look at them.
     pub fn quick(&self, words: &[OsString], global: &Global<'_>) -> Option<Outcome> {
         match self.name {
             "create" => create::Args::quick(words, |_| false).map(|args| create::main(&args, global)),
+            "delete" => delete::Args::quick(words).map(|args| delete::main(&args, global.root, global.log)),
+            "exec" => exec::Args::quick(words).map(|args| Ok(exec::main(&args, global.root, global.log))),
+            "kill" => kill::Args::quick(words).map(|args| kill::main(&args, global.root)),
             "run" => run::Args::quick(words).map(|args| run::main(&args, global)),
+            "start" => start::Args::quick(words).map(|args| start::main(&args, global.root)),
+            "state" => state::Args::quick(words).map(|args| state::main(&args, global.root)),
             _ => None,
         }
     }
