@@ -4,6 +4,10 @@
 //! (`--detach=false`), a flag may be repeated and the last one counts, the word after a flag is its value whatever it
 //! looks like. clap does none of that; but it knows the flags. So this pass sorts the words by clap's own definitions,
 //! and hands `--flag=value …, --, positionals …` to it: one reading for everybody.
+//!
+//! Building the definitions and parsing by them would be an eighth of the instructions that `run` executes in user space,
+//! and a fifth of the code that it touches. So the global flags and the verbs of a container's life are first read by
+//! [`Quick`], which knows the shapes that engines write and leaves everything else, above all what is wrong, to clap.
 
 use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
@@ -85,6 +89,46 @@ pub fn sort(command: &Command, flags: Flags, words: impl IntoIterator<Item = OsS
     };
     sorted.flags = found.into_iter().map(spell).collect();
     sorted
+}
+
+/// Words in the shapes `--name value`, `--name=value` and `--switch`. For a reader that gives up at all that it does not
+/// understand, and leaves it to [`sort`] and clap.
+#[derive(Debug, Clone)]
+pub struct Quick<'a>(std::slice::Iter<'a, OsString>);
+
+impl<'a> Quick<'a> {
+    /// Reads `words`.
+    pub fn new(words: &'a [OsString]) -> Self {
+        Self(words.iter())
+    }
+
+    /// How many words are left.
+    pub fn left(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The next word; a flag without what follows its `=`, and that. One that is not UTF-8 is `-`, a flag that nobody knows.
+    pub fn next(&mut self) -> Option<(&'a str, Option<&'a str>)> {
+        let word = self.0.next()?.to_str().unwrap_or("-");
+        match word.split_once('=').filter(|_| word.starts_with('-')) {
+            Some((name, value)) => Some((name, Some(value))),
+            None => Some((word, None)),
+        }
+    }
+
+    /// The only word, which is no flag.
+    pub fn only(mut self) -> Option<&'a str> {
+        match (self.next()?, self.next()) {
+            ((word, None), None) if !word.starts_with('-') => Some(word),
+            _ => None,
+        }
+    }
+
+    /// The value of a flag, after its `=` or in the next word. What an empty one means depends on the flag: none.
+    pub fn value(&mut self, inline: Option<&'a str>) -> Option<&'a str> {
+        let value = inline.or_else(|| self.0.next()?.to_str());
+        value.filter(|value| !value.is_empty())
+    }
 }
 
 /// Name and value of a flag; none for a word that is no flag.

@@ -1,9 +1,11 @@
 //! `nucleus create`, and the flags that `run` shares with it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use nucleus_core::ContainerId;
 
+use super::arguments::Quick;
 use super::{Global, Outcome};
 use crate::lifecycle::create::{self, Until};
 use crate::lifecycle::notify;
@@ -48,6 +50,37 @@ pub fn main(args: &Args, global: &Global<'_>) -> Outcome {
 }
 
 impl Args {
+    /// Reads the words, but for switches that `other` knows; `None` where clap has to look.
+    pub fn quick(words: &[OsString], mut other: impl FnMut(&str) -> bool) -> Option<Self> {
+        let (mut bundle, mut console_socket, mut pidfd_socket, mut pid_file) = (PathBuf::from("."), None, None, None);
+        let (mut no_pivot, mut no_new_keyring, mut preserve_fds, mut id) = (false, false, 0, None);
+        let mut words = Quick::new(words);
+        while let Some(word) = words.next() {
+            match word {
+                ("--bundle" | "-b", value) => bundle = words.value(value)?.into(),
+                ("--console-socket", value) => console_socket = Some(words.value(value)?.into()),
+                ("--pidfd-socket", value) => pidfd_socket = Some(words.value(value)?.into()),
+                ("--pid-file", value) => pid_file = Some(words.value(value)?.into()),
+                ("--preserve-fds", value) => preserve_fds = words.value(value)?.parse().ok()?,
+                ("--no-pivot", None) => no_pivot = true,
+                ("--no-new-keyring", None) => no_new_keyring = true,
+                (flag, None) if other(flag) => {}
+                (word, None) if id.is_none() && !word.starts_with('-') => id = Some(word.parse().ok()?),
+                _ => return None,
+            }
+        }
+        Some(Self {
+            bundle,
+            console_socket,
+            pidfd_socket,
+            pid_file,
+            no_pivot,
+            no_new_keyring,
+            preserve_fds,
+            id: id?,
+        })
+    }
+
     /// Sorts the inherited descriptors, and makes paths absolute.
     pub fn prepare(&self, detach: bool, global: &Global<'_>) -> Result<create::Options, Box<dyn std::error::Error>> {
         crate::step("1", "sealed");

@@ -1,7 +1,9 @@
 //! `nucleus exec`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::arguments::Quick;
 use super::log::Log;
 use crate::lifecycle::exec;
 use crate::plan::exec::{Changes, parse_id, parse_user};
@@ -10,7 +12,7 @@ use crate::plan::exec::{Changes, parse_id, parse_user};
 const FAILED: i32 = 255;
 
 /// Flags of `exec`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(
     override_usage = "nucleus exec [OPTIONS] <ID> <COMMAND> [ARGS]...\n       nucleus exec [OPTIONS] --process <FILE> <ID>"
 )]
@@ -70,6 +72,34 @@ pub struct Args {
     // One list: whatever comes after the id is the program's, also what looks like a flag of ours.
     #[arg(value_name = "ID", required = true, trailing_var_arg = true, num_args = 1..)]
     rest: Vec<String>,
+}
+
+impl Args {
+    /// Reads the words, if their flags are those of engines; `None` where clap has to look.
+    pub fn quick(all: &[OsString]) -> Option<Self> {
+        let mut args = Self::default();
+        let mut words = Quick::new(all);
+        loop {
+            let at = all.len() - words.left();
+            match words.next()? {
+                ("--process" | "-p", value) => args.process = Some(words.value(value)?.into()),
+                ("--cwd", value) => args.cwd = Some(words.value(value)?.into()),
+                ("--env" | "-e", value) => args.env.push(words.value(value)?.to_owned()),
+                ("--user" | "-u", value) => args.user = Some(words.value(value)?.to_owned()),
+                ("--tty" | "-t", None) => args.tty = true,
+                ("--detach" | "-d", None) => args.detach = true,
+                ("--pid-file", value) => args.pid_file = Some(words.value(value)?.into()),
+                ("--console-socket", value) => args.console_socket = Some(words.value(value)?.into()),
+                ("--preserve-fds", value) => args.preserve_fds = words.value(value)?.parse().ok()?,
+                (flag, _) if flag.starts_with('-') => return None,
+                _ => {
+                    let rest = all[at..].iter().map(|word| Some(word.to_str()?.to_owned()));
+                    args.rest = rest.collect::<Option<_>>()?;
+                    return Some(args);
+                }
+            }
+        }
+    }
 }
 
 /// Runs a program; the exit code is the program's.

@@ -35,7 +35,7 @@ use clap::{ArgMatches, Args, Command};
 use nucleus_core::{ContainerId, Store};
 use nucleus_sys::early::SEALED_VERBS;
 
-use arguments::{Flags, Sorted, parse_bool};
+use arguments::{Flags, Quick, Sorted, parse_bool};
 use log::{Format, Log};
 use verbs::Verb;
 pub use verbs::whole;
@@ -47,7 +47,7 @@ type Outcome = Result<i32, Box<dyn std::error::Error>>;
 const NO_SUCH_VERB: i32 = 3;
 
 /// The flags before the subcommand.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 struct GlobalFlags {
     /// Directory that holds the state of all containers
     #[arg(long, value_name = "DIR")]
@@ -89,10 +89,9 @@ pub fn main() -> i32 {
         eprintln!("error: refusing to run: this binary is setuid, setgid, or has file capabilities");
         return 1;
     }
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     // Nearly always done by the entry point already. A word that is no subcommand costs a little time.
-    if std::env::args_os()
-        .skip(1)
-        .any(|arg| SEALED_VERBS.iter().any(|verb| arg == *verb))
+    if words.iter().any(|word| SEALED_VERBS.iter().any(|verb| word == verb))
         && let Err(error) = crate::seal::ensure_sealed()
     {
         eprintln!("error: cannot seal the runtime: {}", nucleus_core::reason(&error));
@@ -103,22 +102,19 @@ pub fn main() -> i32 {
         Log::default().error(&format!("close_range: {}", nucleus_core::ErrnoText(error)));
         return 1;
     }
-    let command = GlobalFlags::augment_args(Command::new("nucleus").no_binary_name(true));
-    let mut sorted = arguments::sort(&command, Flags::First, std::env::args_os().skip(1));
-    let (words, help, wrong) = (std::mem::take(&mut sorted.rest), sorted.help, sorted.wrong.take());
-    let flags = match parse::<GlobalFlags>(command, sorted) {
-        Ok(flags) => flags,
+    let line = match CommandLine::read(words) {
+        Ok(line) => line,
         Err(text) => {
             Log::default().error(&text);
             return 1;
         }
     };
-    let Some(log) = flags.open_log() else {
+    let Some(log) = line.flags.open_log() else {
         return 1;
     };
-    let outcome = match wrong {
+    let outcome = match line.wrong {
         Some(wrong) => Err(format!("{wrong} (see nucleus --help)").into()),
-        None => dispatch(&flags, help, words, &log),
+        None => dispatch(&line.flags, line.help, line.words, &log),
     };
     outcome.unwrap_or_else(|error| {
         log.error(&error.to_string());
@@ -126,7 +122,69 @@ pub fn main() -> i32 {
     })
 }
 
+/// What is known before the verb is looked at.
+#[derive(Debug)]
+struct CommandLine {
+    flags: GlobalFlags,
+    /// The verb, and what is its own.
+    words: Vec<OsString>,
+    /// `--help` is among the flags.
+    help: bool,
+    /// What is wrong with the flags, in runc's words.
+    wrong: Option<String>,
+}
+
+impl CommandLine {
+    /// An error is one line.
+    fn read(mut words: Vec<OsString>) -> Result<Self, String> {
+        match GlobalFlags::quick(&words) {
+            Some((flags, verb)) => Ok(Self {
+                flags,
+                words: words.split_off(verb),
+                help: false,
+                wrong: None,
+            }),
+            None => Self::sorted(words),
+        }
+    }
+
+    /// The same for every shape of flags.
+    fn sorted(words: Vec<OsString>) -> Result<Self, String> {
+        let command = GlobalFlags::augment_args(Command::new("nucleus").no_binary_name(true));
+        let mut sorted = arguments::sort(&command, Flags::First, words);
+        Ok(Self {
+            words: std::mem::take(&mut sorted.rest),
+            help: sorted.help,
+            wrong: sorted.wrong.take(),
+            flags: parse(command, sorted)?,
+        })
+    }
+}
+
 impl GlobalFlags {
+    /// The flags, and where the verb is; `None` where clap has to look.
+    fn quick(all: &[OsString]) -> Option<(Self, usize)> {
+        let mut flags = Self {
+            log_format: "text".to_owned(),
+            rootless: "auto".to_owned(),
+            ..Self::default()
+        };
+        let mut words = Quick::new(all);
+        loop {
+            let at = all.len() - words.left();
+            match words.next()? {
+                ("--root", value) => flags.root = Some(words.value(value)?.into()),
+                ("--log", value) => flags.log = Some(words.value(value)?.into()),
+                ("--log-format", value) => flags.log_format = words.value(value)?.to_owned(),
+                ("--rootless", value) => flags.rootless = words.value(value)?.to_owned(),
+                ("--debug", None) => flags.debug = true,
+                ("--systemd-cgroup", None) => flags.systemd_cgroup = true,
+                (flag, _) if flag.starts_with('-') => return None,
+                _ => return Some((flags, at)),
+            }
+        }
+    }
+
     /// None after having said why.
     fn open_log(&self) -> Option<Log> {
         // With a format that is unknown, the complaint about it is text.
@@ -151,6 +209,15 @@ impl GlobalFlags {
             ("auto", _) => Ok(None),
             (_, Some(on)) => Ok(Some(on)),
             (text, None) => Err(format!("--rootless {text:?}: neither true, false nor auto")),
+        }
+    }
+
+    fn global<'a>(&'a self, rootless: Option<bool>, log: &'a Log) -> Global<'a> {
+        Global {
+            root: self.root.as_deref(),
+            rootless,
+            systemd: self.systemd_cgroup,
+            log,
         }
     }
 }
@@ -199,7 +266,7 @@ fn dispatch(flags: &GlobalFlags, help: bool, words: Vec<OsString>, log: &Log) ->
         };
     }
     match Verb::find(&verb.to_string_lossy()) {
-        Some(verb) => run_verb(verb, flags, words, log),
+        Some(verb) => run_verb(verb, flags, words.collect(), log),
         None => Ok(no_such(&verb, log)),
     }
 }
@@ -214,7 +281,12 @@ fn show(mut command: Command) -> Outcome {
     Ok(0)
 }
 
-fn run_verb(verb: &Verb, flags: &GlobalFlags, words: impl Iterator<Item = OsString>, log: &Log) -> Outcome {
+fn run_verb(verb: &Verb, flags: &GlobalFlags, words: Vec<OsString>, log: &Log) -> Outcome {
+    if let (None, Ok(rootless)) = (&flags.criu, flags.rootless())
+        && let Some(outcome) = verb.quick(&words, &flags.global(rootless, log))
+    {
+        return outcome;
+    }
     let command = verb.command();
     let sorted = arguments::sort(&command, verb.flags, words);
     if sorted.help && verb.supported {
@@ -231,13 +303,7 @@ fn run_verb(verb: &Verb, flags: &GlobalFlags, words: impl Iterator<Item = OsStri
     if flags.criu.is_some() {
         log.warn("--criu is obsolete and ignored");
     }
-    let global = Global {
-        root: flags.root.as_deref(),
-        rootless: flags.rootless()?,
-        systemd: flags.systemd_cgroup,
-        log,
-    };
-    (verb.main)(&mut matches, &global)
+    (verb.main)(&mut matches, &flags.global(flags.rootless()?, log))
 }
 
 /// Opens the state directory; with `create`, makes it when it is missing.
@@ -257,3 +323,6 @@ fn inherited(count: u32, log: &Log) -> Vec<i32> {
 fn parse_id(text: &str) -> Result<ContainerId, nucleus_core::IdError> {
     text.parse()
 }
+
+#[cfg(test)]
+mod quick_tests;

@@ -1,5 +1,7 @@
 //! `nucleus run`: create, start, and unless detached stay until the container ends.
 
+use std::ffi::OsString;
+
 use super::{Global, Outcome};
 use crate::lifecycle::foreground::{self, RunOptions};
 
@@ -18,6 +20,28 @@ pub struct Args {
     /// Do not adopt orphaned processes of the container
     #[arg(long)]
     no_subreaper: bool,
+}
+
+impl Args {
+    /// Reads the words; `None` where clap has to look.
+    pub fn quick(words: &[OsString]) -> Option<Self> {
+        let (mut detach, mut keep, mut no_subreaper) = (false, false, false);
+        let create = super::create::Args::quick(words, |flag| {
+            match flag {
+                "--detach" | "-d" => detach = true,
+                "--keep" => keep = true,
+                "--no-subreaper" => no_subreaper = true,
+                _ => return false,
+            }
+            true
+        })?;
+        Some(Self {
+            create,
+            detach,
+            keep,
+            no_subreaper,
+        })
+    }
 }
 
 /// Runs a container; the exit code is the container's.

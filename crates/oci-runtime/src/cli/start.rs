@@ -1,10 +1,12 @@
 //! `nucleus start`.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use nucleus_core::ContainerId;
 
 use super::Outcome;
+use super::arguments::Quick;
 use crate::lifecycle::{notify, start};
 
 /// Flags of `start`.
@@ -13,6 +15,14 @@ pub struct Args {
     /// Name of the container
     #[arg(value_name = "ID", value_parser = super::parse_id)]
     id: ContainerId,
+}
+
+impl Args {
+    /// Reads the words; `None` where clap has to look.
+    pub fn quick(words: &[OsString]) -> Option<Self> {
+        let id = Quick::new(words).only()?.parse().ok()?;
+        Some(Self { id })
+    }
 }
 
 /// Runs the program of a created container.

@@ -2,6 +2,8 @@
 //!
 //! Only the verb at hand is built at run time; help, the manual and the completions build them all ([`whole`]).
 
+use std::ffi::OsString;
+
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::arguments::Flags;
@@ -38,6 +40,20 @@ impl Verb {
     pub fn command(&self) -> Command {
         let command = Command::new(self.name).no_binary_name(true);
         (self.arguments)(command)
+    }
+
+    /// Does it, if it is one of a container's life and the words are such that clap need not look at them.
+    pub fn quick(&self, words: &[OsString], global: &Global<'_>) -> Option<Outcome> {
+        match self.name {
+            "create" => create::Args::quick(words, |_| false).map(|args| create::main(&args, global)),
+            "delete" => delete::Args::quick(words).map(|args| delete::main(&args, global.root, global.log)),
+            "exec" => exec::Args::quick(words).map(|args| Ok(exec::main(&args, global.root, global.log))),
+            "kill" => kill::Args::quick(words).map(|args| kill::main(&args, global.root)),
+            "run" => run::Args::quick(words).map(|args| run::main(&args, global)),
+            "start" => start::Args::quick(words).map(|args| start::main(&args, global.root)),
+            "state" => state::Args::quick(words).map(|args| state::main(&args, global.root)),
+            _ => None,
+        }
     }
 
     /// Its definition, as people see it.

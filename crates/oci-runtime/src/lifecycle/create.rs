@@ -186,6 +186,8 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
     };
     plan.warnings.extend(cgroup.warnings().iter().map(ToString::to_string));
     probe_bundle(&plan)?;
+    // Freed piece by piece it would cost more than the memory is worth, in a process that ends soon.
+    std::mem::forget(loaded.spec);
     Ok(Compiled {
         plan,
         host,

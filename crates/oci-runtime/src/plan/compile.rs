@@ -98,7 +98,7 @@ impl Plan {
         };
         let mounts = mounts::compile(listed, &around, &mut warnings)?;
         // As runc: a bound /dev is somebody else's, and is left alone.
-        let is_bound_dev = |m: &Mount| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. });
+        let is_bound_dev = |m: &Mount| matches!(m.kind, MountKind::Bind { .. }) && m.destination == Path::new("/dev");
         let dev_is_bound = mounts.iter().any(is_bound_dev);
         let devices = devices::compile(list(linux, Linux::devices), &mounts)?;
         let hostname = namespaces::uts_name(spec.hostname().as_ref(), "hostname", &namespaces)?;

@@ -61,7 +61,7 @@ pub(crate) fn compile(listed: &[LinuxDevice], mounts: &[Mount]) -> Result<Vec<De
 fn one(device: &LinuxDevice, i: usize) -> Result<Device, PlanError> {
     paths::absolute(device.path(), format_args!("linux.devices[{i}].path"))?;
     let path = paths::clean(device.path());
-    if path == Path::new("/") {
+    if path.as_os_str() == "/" {
         return Err(PlanError::new(
             format_args!("linux.devices[{i}].path"),
             "must name a file below /",

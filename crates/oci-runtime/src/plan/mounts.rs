@@ -244,7 +244,7 @@ fn destination(mount: &oci::Mount, i: usize, warnings: &mut Vec<String>) -> Resu
         ));
     }
     let destination = paths::clean(written);
-    if destination == Path::new("/") {
+    if destination.as_os_str() == "/" {
         return Err(PlanError::new(
             format_args!("mounts[{i}].destination"),
             format_args!("{written:?} is the root of the container"),
@@ -298,10 +298,13 @@ fn kind(mount: &oci::Mount, words: &Words, i: usize, bundle: &Path) -> Result<Mo
 
 /// Lets nothing but a procfs onto `/proc`, and nothing below it but files that do not matter for security.
 fn check_proc(destination: &Path, mount: &oci::Mount, kind: &MountKind, i: usize) -> Result<(), PlanError> {
-    if !destination.starts_with("/proc") {
-        return Ok(());
-    }
-    let why = if destination == Path::new("/proc") {
+    // Cleaned paths are compared by their bytes.
+    let destination = destination.as_os_str();
+    let below = match destination.as_bytes().strip_prefix(b"/proc") {
+        Some(below @ ([] | [b'/', ..])) => below,
+        _ => return Ok(()),
+    };
+    let why = if below.is_empty() {
         let is_proc = match kind {
             MountKind::Filesystem { .. } => mount.typ().as_deref() == Some("proc"),
             MountKind::Bind { source, .. } => source.components().eq(Path::new("/proc").components()),
@@ -312,7 +315,7 @@ fn check_proc(destination: &Path, mount: &oci::Mount, kind: &MountKind, i: usize
             return Ok(());
         }
         "it is not of type proc"
-    } else if PROC_FILES.iter().any(|file| destination == Path::new(file)) {
+    } else if PROC_FILES.iter().any(|file| destination == *file) {
         return Ok(());
     } else {
         "it is inside /proc"

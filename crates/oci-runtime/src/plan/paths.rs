@@ -13,8 +13,14 @@ use super::PlanError;
 
 /// Makes a path inside the container absolute and removes `.`, `..` and doubled slashes; `..` stops at the root.
 pub(crate) fn clean(path: &Path) -> PathBuf {
-    let mut cleaned = Vec::with_capacity(path.as_os_str().len() + 1);
-    for name in path.as_os_str().as_bytes().split(|byte| *byte == b'/') {
+    let bytes = path.as_os_str().as_bytes();
+    // Nearly all are clean as they are written; what may be a `.` or `..` is looked at below.
+    let unclean = |pair: &[u8]| pair[0] == b'/' && matches!(pair[1], b'/' | b'.');
+    if bytes.starts_with(b"/") && !bytes[1..].ends_with(b"/") && !bytes.windows(2).any(unclean) {
+        return path.to_owned();
+    }
+    let mut cleaned = Vec::with_capacity(bytes.len() + 1);
+    for name in bytes.split(|byte| *byte == b'/') {
         match name {
             b"" | b"." => {}
             b".." => cleaned.truncate(cleaned.iter().rposition(|byte| *byte == b'/').unwrap_or(0)),

@@ -30,8 +30,8 @@ const LARGEST: u64 = 8 << 20;
 /// A config that was read.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// The config.
-    pub spec: Spec,
+    /// The config; three kilobytes, which are better not moved about.
+    pub spec: Box<Spec>,
     /// `linux.seccomp` compiled, when its program was kept: then it is not in `spec`.
     pub seccomp: Option<Seccomp>,
     /// What the program of `linux.seccomp` may be kept under, once it is compiled.
@@ -101,7 +101,7 @@ pub(crate) fn parse_with(text: &[u8], profiles: Option<&dyn Cache>) -> Result<Lo
     let kept = profile.as_ref().zip(profiles).and_then(|(profile, profiles)| {
         let seccomp = cache::get(profiles, &profile.name)?;
         let rest = profile.cut_out();
-        let spec = profile.remove_from(quick(rest.as_bytes())?)?;
+        let spec = profile.remove_from(quick(&rest)?)?;
         check(&spec, rest.as_bytes()).ok()?;
         Some((spec, seccomp))
     });
@@ -209,9 +209,9 @@ fn read(path: PathBuf) -> Result<Vec<u8>, LoadError> {
 ///
 /// # Errors
 /// [`LoadError::Invalid`].
-pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
+pub(crate) fn parse(text: &[u8]) -> Result<(Box<Spec>, Vec<String>), LoadError> {
     let mut warnings = Vec::new();
-    let spec = match quick(text) {
+    let spec = match std::str::from_utf8(text).ok().and_then(quick) {
         Some(spec) => spec,
         None => {
             let tolerant = tolerance::adapt(text, &mut warnings);
@@ -222,11 +222,11 @@ pub(crate) fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), LoadError> {
     Ok((spec, warnings))
 }
 
-/// Parses what needs neither tolerance nor an error.
-fn quick(text: &[u8]) -> Option<Spec> {
-    match is_array(text) {
+/// Parses what needs neither tolerance nor an error. From a `str`: its strings need not be checked one by one.
+fn quick(text: &str) -> Option<Box<Spec>> {
+    match is_array(text.as_bytes()) {
         true => None,
-        false => serde_json::from_slice(text).ok(),
+        false => serde_json::from_str(text).ok(),
     }
 }
 
@@ -241,7 +241,8 @@ fn check(spec: &Spec, text: &[u8]) -> Result<(), LoadError> {
         field: "ociVersion".to_owned(),
         message,
     })?;
-    if let Some((field, message)) = refused(text) {
+    let has_rdt = spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some());
+    if let Some((field, message)) = refused(text, has_rdt) {
         return Err(LoadError::Invalid {
             field: field.to_owned(),
             message: message.to_owned(),
@@ -251,7 +252,7 @@ fn check(spec: &Spec, text: &[u8]) -> Result<(), LoadError> {
 }
 
 /// Parses again, slowly, to name the field.
-fn from_text(text: &[u8]) -> Result<Spec, LoadError> {
+fn from_text(text: &[u8]) -> Result<Box<Spec>, LoadError> {
     if is_array(text) {
         return Err(LoadError::Invalid {
             field: "config.json".to_owned(),
@@ -295,8 +296,8 @@ fn field(path: &serde_path_to_error::Path) -> String {
 }
 
 /// Asked for, known to no type of oci-spec, and more than an unknown field: nobody shall believe to be bounded or watched
-/// who is not. `enableCMT` and `enableMBM` are of runtime-spec 1.1 to 1.2.
-fn refused(text: &[u8]) -> Option<(&'static str, &'static str)> {
+/// who is not. `enableCMT` and `enableMBM` are of runtime-spec 1.1 to 1.2, and in `linux.intelRdt` only.
+fn refused(text: &[u8], has_rdt: bool) -> Option<(&'static str, &'static str)> {
     /// The parts of the config that oci-spec passes over.
     #[derive(Deserialize)]
     struct Extra {
@@ -321,8 +322,9 @@ fn refused(text: &[u8]) -> Option<(&'static str, &'static str)> {
     }
     // Hardly any config has one of the words at all, and searching is a hundred times quicker than parsing. An escape
     // could spell them in another way.
-    const SIGNS: [&str; 4] = ["\"landlock\"", "\"enableCMT\"", "\"enableMBM\"", "\\u"];
-    if std::str::from_utf8(text).is_ok_and(|text| !SIGNS.iter().any(|sign| text.contains(sign))) {
+    const SIGNS: [&str; 4] = ["\"landlock\"", "\\u", "\"enableCMT\"", "\"enableMBM\""];
+    let signs = if has_rdt { &SIGNS[..] } else { &SIGNS[..2] };
+    if std::str::from_utf8(text).is_ok_and(|text| !signs.iter().any(|sign| text.contains(sign))) {
         return None;
     }
     let extra: Extra = serde_json::from_slice(text).ok()?;

@@ -43,7 +43,7 @@ impl<'a> Profile<'a> {
 
     /// Removes what [`Self::cut_out`] has put there from the parsed config; `None` if that was not `linux.seccomp`. It is
     /// known by its metadata: the digest of a text is in no config beside that text.
-    pub(super) fn remove_from(&self, mut spec: Spec) -> Option<Spec> {
+    pub(super) fn remove_from(&self, mut spec: Box<Spec>) -> Option<Box<Spec>> {
         let seccomp = spec.linux_mut().as_mut()?.seccomp_mut();
         let stub = seccomp.take_if(|profile| profile.listener_metadata().as_ref() == Some(&self.name));
         stub.map(|_| spec)
@@ -52,7 +52,7 @@ impl<'a> Profile<'a> {
     /// Whether this is the config's profile, so that its program may be kept. That of one with a listener may not: it
     /// is rare, and more than a program.
     pub(super) fn is(&self, profile: Option<&LinuxSeccomp>) -> bool {
-        let own = || serde_json::from_slice::<LinuxSeccomp>(self.parts[1].as_bytes()).ok();
+        let own = || serde_json::from_str::<LinuxSeccomp>(self.parts[1]).ok();
         profile.is_some_and(|profile| profile.listener_path().is_none() && own().as_ref() == Some(profile))
     }
 }
