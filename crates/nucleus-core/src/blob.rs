@@ -54,8 +54,8 @@ impl ContainerDir {
                 what: format!("it is not a regular file of at most {MAX_BYTES} bytes"),
             });
         }
-        let mut bytes = Vec::with_capacity(size as usize + 1);
-        let read = File::from(fd).take(MAX_BYTES).read_to_end(&mut bytes);
+        let mut bytes = vec![0; size as usize];
+        let read = File::from(fd).read_exact(&mut bytes);
         read.map_err(|error| failed((&error).into()))?;
         Ok(bytes)
     }

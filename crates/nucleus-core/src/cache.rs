@@ -26,11 +26,12 @@ impl Store {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&dir, name, flags, Mode::empty()).ok()?;
         let stat = rustix::fs::fstat(&file).ok()?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        let size = u64::try_from(stat.st_size).ok()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || size > MAX_BYTES {
             return None;
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).ok()? + 1);
-        File::from(file).take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
+        let mut bytes = vec![0; size as usize];
+        File::from(file).read_exact(&mut bytes).ok()?;
         Some(bytes)
     }
 

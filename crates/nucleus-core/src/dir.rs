@@ -7,11 +7,12 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use crate::errno::ErrnoText;
@@ -30,6 +31,8 @@ pub(crate) const LOCK_FILE: &str = "lock";
 const MAX_STATE_BYTES: u64 = 4 << 20;
 /// How often a directory that others still fill is emptied again.
 const ATTEMPTS: usize = 16;
+/// Room for the entries of the directory, in bytes: one of the longest name at least, all of them as a rule.
+const LISTING_BYTES: usize = 1024;
 
 /// The open directory of one container.
 #[derive(Clone, Debug)]
@@ -87,10 +90,11 @@ impl ContainerDir {
     /// [`Error::Incomplete`] without a state file, [`Error::ParseState`] and [`Error::CorruptState`] for one that this
     /// program cannot have written, [`Error::ReadState`].
     pub fn load(&self) -> Result<ContainerState> {
-        let (file, size) = self.open_state()?;
-        let mut bytes = Vec::with_capacity(size as usize + 1);
-        let read = file.take(MAX_STATE_BYTES).read_to_end(&mut bytes);
-        read.map_err(|error| self.unreadable((&error).into()))?;
+        let (mut file, size) = self.open_state()?;
+        // It is replaced, never written to: it ends where its size says.
+        let mut bytes = vec![0; size as usize];
+        file.read_exact(&mut bytes)
+            .map_err(|error| self.unreadable((&error).into()))?;
         let state: ContainerState = serde_json::from_slice(&bytes).map_err(|source| Error::ParseState {
             path: self.path_of(STATE_FILE),
             source,
@@ -190,12 +194,11 @@ impl ContainerDir {
             path,
             source: errno.into(),
         };
-        let entries = match Dir::read_from(self.dirfd()) {
-            Ok(entries) => entries,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(errno) => return Err(failed(self.path(), errno)),
-        };
-        for entry in entries {
+        // By the descriptor that we have, whose position an earlier listing has moved.
+        rustix::fs::seek(self.dirfd(), SeekFrom::Start(0)).map_err(|errno| failed(self.path(), errno))?;
+        let mut buffer = [MaybeUninit::uninit(); LISTING_BYTES];
+        let mut entries = RawDir::new(self.dirfd(), &mut buffer);
+        while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(Errno::NOENT) => return Ok(()),

@@ -1,9 +1,10 @@
 //! Which process a record means, for ever: a pid alone is given to another process sooner or later.
 //!
 //! Taken by the creating parent while the child is unreaped, stored with the state, opened by later programs. The
-//! proof, strongest first: the pidfs handle (never used twice within a boot) with the boot id; else a pidfd whose
-//! start time and boot id agree. The rule: `None` is only said of a process that is known to be dead; whatever leaves
-//! a doubt is an error, because "dead" leads to removal.
+//! proof, strongest first: the pidfs handle (never used twice within a boot) with the boot id, opened, or compared with
+//! that of the process which has the pid now; else the start time of that process with the boot id. The rule: `None`
+//! is only said of a process that is known to be dead; whatever leaves a doubt is an error, because "dead" leads to
+//! removal.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub struct ProcessIdentity {
     #[serde(with = "pid_number")]
     pid: Pid,
     boot_id: BootId,
-    /// Clock ticks after boot, field 22 of `/proc/PID/stat`. Missing when /proc hid it and there is a handle.
+    /// Clock ticks after boot, field 22 of `/proc/PID/stat`. Taken when there is no handle; older versions always did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     start_ticks: Option<u64>,
     /// Missing on kernels without pidfs handles.
@@ -63,15 +64,12 @@ impl ProcessIdentity {
     fn take(pid: Pid, pidfd: BorrowedFd<'_>) -> Result<Self> {
         // Without a handle (an older kernel, a seccomp filter around us) the start time has to do.
         let handle = Handle::of(pidfd).ok();
-        let start_ticks = match start_ticks(pid) {
-            Ok(ticks) => Some(ticks),
-            Err(_) if handle.is_some() => None,
-            Err(errno) => {
-                return Err(Error::Identify {
-                    pid: raw(pid),
-                    source: errno.into(),
-                });
-            }
+        let start_ticks = match handle {
+            Some(_) => None,
+            None => Some(start_ticks(pid).map_err(|errno| Error::Identify {
+                pid: raw(pid),
+                source: errno.into(),
+            })?),
         };
         let (boot_id, pid_namespace) = (BootId::current()?, Some(pid_namespace()?));
         Ok(Self {
@@ -119,26 +117,33 @@ impl ProcessIdentity {
             return Ok(None);
         }
         self.check_namespace()?;
-        let Some(recorded) = self.start_ticks else {
-            return Err(self.doubt("its handle cannot be opened and no start time was recorded"));
-        };
         let pidfd = match pidfd_open(self.pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             // The last two: the number is now that of a mere thread (the kernel has changed its word for that).
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(self.doubt(ErrnoText(errno))),
         };
-        let seen = start_ticks(self.pid);
-        // Only after this poll it is sure that the file above was about the process behind the descriptor: had the
+        // Kernels from 6.14 to 6.16, and many a filter, let handles be taken and not opened.
+        let is_it = match (self.handle, Handle::of(&pidfd)) {
+            (Some(recorded), Ok(seen)) => Ok(seen == recorded),
+            _ => self.started_then(),
+        };
+        // Only after this poll it is sure that a start time was that of the process behind the descriptor: had the
         // number gone to somebody else, that process would have exited.
-        let process = self.unless_exited(pidfd)?;
-        match (process, seen) {
-            (None, _) => Ok(None),
-            (Some(process), Ok(ticks)) => Ok((ticks == recorded).then_some(process)),
-            (Some(_), Err(errno)) => {
-                Err(self.doubt(format_args!("/proc/{}/stat: {}", raw(self.pid), ErrnoText(errno))))
-            }
+        match self.unless_exited(pidfd)? {
+            Some(process) => Ok(is_it?.then_some(process)),
+            None => Ok(None),
         }
+    }
+
+    /// Whether the process that has the pid now started when the recorded one did.
+    fn started_then(&self) -> Result<bool> {
+        let recorded = self
+            .start_ticks
+            .ok_or_else(|| self.doubt("its handle cannot be used here and no start time was recorded"))?;
+        let seen = start_ticks(self.pid)
+            .map_err(|errno| self.doubt(format_args!("/proc/{}/stat: {}", raw(self.pid), ErrnoText(errno))))?;
+        Ok(seen == recorded)
     }
 
     fn unless_exited(&self, pidfd: OwnedFd) -> Result<Option<Process>> {
@@ -232,7 +237,9 @@ mod handle_text {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_start_ticks;
+    use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
+
+    use super::{Handle, ProcessIdentity, parse_start_ticks};
 
     const AFTER: &str = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 99 98";
 
@@ -248,6 +255,20 @@ mod tests {
     fn s4_names_need_not_be_text() {
         let stat = [b"77 (\xff\xfe) ".as_slice(), AFTER.as_bytes()].concat();
         assert_eq!(parse_start_ticks(&stat), Some(4242));
+    }
+
+    #[test]
+    fn w4_a_handle_that_cannot_be_opened_is_compared() {
+        let mut me = ProcessIdentity::current().unwrap();
+        let parent = rustix::process::getppid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let others = parent.and_then(|parent| Handle::of(parent).ok());
+        if let (Some(_), Some(others)) = (me.handle, others) {
+            assert_eq!(me.open_by_pid().unwrap().unwrap().pid(), getpid());
+            me.handle = Some(others);
+            assert!(me.open_by_pid().unwrap().is_none(), "the pid is another's now");
+        }
+        me.pid = Pid::from_raw(i32::MAX).unwrap();
+        assert!(me.open_by_pid().unwrap().is_none(), "there is no such pid");
     }
 
     #[test]

@@ -44,8 +44,21 @@ fn forged(identity: &ProcessIdentity, field: &str, value: Value) -> ProcessIdent
     serde_json::from_value(json).unwrap()
 }
 
-fn without_handle(identity: &ProcessIdentity) -> ProcessIdentity {
-    forged(identity, "handle", Value::Null)
+/// Field 22 of the file of a process that has not been reaped.
+fn start_ticks(identity: &ProcessIdentity) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", identity.pid().as_raw_nonzero())).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').nth(22 - 3).unwrap().parse().unwrap()
+}
+
+/// As older versions have recorded it: a handle where there is one, and always the start time.
+fn with_start_time(identity: &ProcessIdentity) -> ProcessIdentity {
+    forged(identity, "start_ticks", json!(start_ticks(identity)))
+}
+
+/// As it is recorded on a kernel without handles.
+fn by_start_time(identity: &ProcessIdentity) -> ProcessIdentity {
+    forged(&with_start_time(identity), "handle", Value::Null)
 }
 
 fn handles_are_supported(identity: &ProcessIdentity) -> bool {
@@ -56,30 +69,32 @@ fn handles_are_supported(identity: &ProcessIdentity) -> bool {
 fn w4_a_living_process_is_found_by_handle_and_by_start_time() {
     let sleeper = Sleeper::new();
     let identity = sleeper.identity();
-    for identity in [
-        without_handle(&identity),
-        forged(&identity, "start_ticks", Value::Null),
-        identity,
-    ] {
-        if handles_are_supported(&identity) || identity == without_handle(&identity) {
-            let process = identity.open().unwrap().unwrap();
-            assert_eq!(process.pid(), sleeper.pid());
-            process.send_signal(0).unwrap();
-        }
+    for identity in [by_start_time(&identity), with_start_time(&identity), identity] {
+        let process = identity.open().unwrap().unwrap();
+        assert_eq!(process.pid(), sleeper.pid());
+        process.send_signal(0).unwrap();
     }
+}
+
+#[test]
+fn w4_the_start_time_is_recorded_only_where_there_is_no_handle() {
+    let identity = Sleeper::new().identity();
+    let json = serde_json::to_value(&identity).unwrap();
+    assert_ne!(json.get("start_ticks").is_some(), handles_are_supported(&identity));
 }
 
 #[test]
 fn w1_a_zombie_is_dead() {
     let mut sleeper = Sleeper::new();
     let identity = sleeper.identity();
+    let by_start_time = by_start_time(&identity);
     let process = identity.open().unwrap().unwrap();
     process.send_signal(9).unwrap();
     assert!(process.wait_exit(None).unwrap());
     // Not reaped yet: its entry in /proc is still there.
     assert!(std::fs::exists(format!("/proc/{}/stat", sleeper.0.id())).unwrap());
     assert!(identity.open().unwrap().is_none());
-    assert!(without_handle(&identity).open().unwrap().is_none());
+    assert!(by_start_time.open().unwrap().is_none());
     assert_eq!(sleeper.0.wait().unwrap().signal(), Some(9));
 }
 
@@ -87,11 +102,12 @@ fn w1_a_zombie_is_dead() {
 fn s5_a_reaped_process_is_dead_and_cannot_be_signalled() {
     let mut sleeper = Sleeper::new();
     let identity = sleeper.identity();
+    let by_start_time = by_start_time(&identity);
     let process = identity.open().unwrap().unwrap();
     sleeper.0.kill().unwrap();
     sleeper.0.wait().unwrap();
     assert!(identity.open().unwrap().is_none());
-    assert!(without_handle(&identity).open().unwrap().is_none());
+    assert!(by_start_time.open().unwrap().is_none());
     let error = process.send_signal(15).unwrap_err().to_string();
     assert!(error.ends_with(": no such process"), "{error}");
 }
@@ -99,10 +115,8 @@ fn s5_a_reaped_process_is_dead_and_cannot_be_signalled() {
 #[test]
 fn w4_a_pid_with_another_start_time_is_another_process() {
     let mut sleeper = Sleeper::new();
-    let identity = without_handle(&sleeper.identity());
-    let ticks = serde_json::to_value(&identity).unwrap()["start_ticks"]
-        .as_u64()
-        .unwrap();
+    let identity = by_start_time(&sleeper.identity());
+    let ticks = start_ticks(&identity);
     assert!(
         forged(&identity, "start_ticks", json!(ticks - 1))
             .open()
@@ -119,7 +133,7 @@ fn w5_a_process_of_another_boot_is_dead() {
     let identity = sleeper.identity();
     let elsewhere = forged(&identity, "boot_id", json!("00000000-1111-4222-8333-444444444444"));
     assert!(elsewhere.open().unwrap().is_none());
-    assert!(without_handle(&elsewhere).open().unwrap().is_none());
+    assert!(by_start_time(&elsewhere).open().unwrap().is_none());
 }
 
 #[test]
@@ -130,13 +144,8 @@ fn w4_the_handle_of_a_dead_process_never_leads_to_the_one_that_has_its_pid() {
     dead.0.wait().unwrap();
     if handles_are_supported(&identity) {
         let mut living = Sleeper::new();
-        let now = serde_json::to_value(living.identity()).unwrap();
         // All but the handle says that it is the living one.
-        let forged = forged(
-            &forged(&identity, "pid", now["pid"].clone()),
-            "start_ticks",
-            now["start_ticks"].clone(),
-        );
+        let forged = with_start_time(&forged(&identity, "pid", json!(living.0.id())));
         assert!(forged.open().unwrap().is_none());
         assert!(living.lives());
     }
@@ -146,10 +155,10 @@ fn w4_the_handle_of_a_dead_process_never_leads_to_the_one_that_has_its_pid() {
 fn w6_what_cannot_be_told_is_an_error_and_not_a_death() {
     let sleeper = Sleeper::new();
     let identity = sleeper.identity();
-    let blind = forged(&without_handle(&identity), "start_ticks", Value::Null);
+    let blind = forged(&by_start_time(&identity), "start_ticks", Value::Null);
     assert!(matches!(blind.open(), Err(Error::Liveness { .. })));
 
-    let elsewhere = forged(&without_handle(&identity), "pid_namespace", json!(1));
+    let elsewhere = forged(&by_start_time(&identity), "pid_namespace", json!(1));
     let error = elsewhere.open().unwrap_err().to_string();
     assert!(error.contains("another pid namespace"), "{error}");
 }
@@ -216,7 +225,7 @@ fn the_calling_process_knows_itself() {
     let me = ProcessIdentity::current().unwrap();
     assert_eq!(me.pid().as_raw_nonzero().get() as u32, std::process::id());
     assert!(me.open().unwrap().is_some());
-    assert!(without_handle(&me).open().unwrap().is_some());
+    assert!(by_start_time(&me).open().unwrap().is_some());
 }
 
 #[test]
@@ -282,7 +291,8 @@ fn inside_a_pid_namespace() {
     assert_eq!(std::process::id(), 1);
     // A process of the host cannot be seen from here. That does not make it dead.
     let outside: ProcessIdentity = serde_json::from_str(&outside).unwrap();
-    assert!(outside.open().is_err() && without_handle(&outside).open().is_err());
+    assert!(outside.open().is_err());
+    assert!(forged(&outside, "handle", Value::Null).open().is_err());
 
     // A creator may be pid 1, but is never signalled.
     let me = ProcessIdentity::current().unwrap().open().unwrap().unwrap();
@@ -291,6 +301,7 @@ fn inside_a_pid_namespace() {
     for _ in 0..20 {
         let mut dead = Sleeper::new();
         let identity = dead.identity();
+        let by_start_time = by_start_time(&identity);
         dead.0.kill().unwrap();
         dead.0.wait().unwrap();
         // Start times are counted in hundredths of a second.
@@ -299,7 +310,7 @@ fn inside_a_pid_namespace() {
         let mut living = Sleeper::new();
         if living.0.id() == dead.0.id() {
             assert!(identity.open().unwrap().is_none());
-            assert!(without_handle(&identity).open().unwrap().is_none());
+            assert!(by_start_time.open().unwrap().is_none());
             assert!(living.lives());
             println!("a pid was used again");
             return;

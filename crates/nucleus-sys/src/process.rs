@@ -172,6 +172,13 @@ pub fn default_signal(signal: c_int) -> Result<(), Errno> {
     }
 }
 
+/// Whether the execve of this program raised rights: changed an id, added capabilities, or a security module says so
+/// (`AT_SECURE`, getauxval(3)).
+pub fn raised_by_execve() -> bool {
+    // SAFETY: returns a number that the kernel gave to the C library at the start.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// Clears the close-on-exec flag of an inherited descriptor, given by number; true when it is open.
 pub fn keep_on_exec(fd: c_int) -> bool {
     // SAFETY: F_SETFD with 0 changes one flag of a descriptor, or fails with EBADF; it closes and makes none.

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use nucleus_sys::early::is_sealed;
 use nucleus_sys::mount::{Attributes, attr, set_attributes};
-use nucleus_sys::process::execveat;
+use nucleus_sys::process::{execveat, raised_by_execve};
 use rustix::fs::{MemfdFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -56,9 +56,13 @@ pub fn ensure_sealed() -> io::Result<()> {
     }
 }
 
-/// True when the binary would lend its rights to whoever starts it: set-user-id, set-group-id, file capabilities.
+/// True when the binary has lent its rights to who started it: set-user-id, set-group-id, file capabilities.
 pub fn raises_rights() -> bool {
     const SET_ID: u32 = 0o6000;
+    if !raised_by_execve() {
+        return false;
+    }
+    // A security module raises rights as well, as it has been told to.
     let set_id = rustix::fs::stat(SELF).is_ok_and(|stat| stat.st_mode & SET_ID != 0);
     set_id || rustix::fs::getxattr(SELF, "security.capability", &mut [0u8; 0]).is_ok()
 }

@@ -11,7 +11,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nucleus_core::{ContainerDir, ContainerId, ContainerState, Process, Store};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::host::Host;
 use super::notify::{self, Notify};
@@ -202,10 +203,12 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
 /// # Errors
 /// Named by `root.path`.
 pub fn probe_bundle(plan: &Plan) -> std::result::Result<(), Failure> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let rootfs = &plan.rootfs.path;
-    let found = rustix::fs::open(rootfs, flags, Mode::empty());
-    found.map(drop).explain(|| format!("root.path: {}", rootfs.display()))
+    let found = rustix::fs::stat(rootfs).and_then(|stat| match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Ok(()),
+        _ => Err(Errno::NOTDIR),
+    });
+    found.explain(|| format!("root.path: {}", rootfs.display()))
 }
 
 /// Compiled seccomp profiles lie beside the containers.

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nucleus_core::{Durability, Process, Store};
+use nucleus_core::{Durability, Observation, Process, Status, Store};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::WaitOptions;
 
@@ -55,14 +55,15 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
     if run.keep && outcome.is_ok() {
         return outcome;
     }
-    // Whatever kept us from waiting: a container in the foreground does not outlive its runtime.
-    let Made { dir, state, .. } = made;
+    let Made { dir, state, init, .. } = made;
     let lock = dir.lock()?;
-    let container = Container {
-        seen: dir.observe(&state, || Ok::<_, super::Error>(false))?,
-        dir,
-        state,
+    // Whatever kept us from waiting: a container in the foreground does not outlive its runtime.
+    let (status, init) = match &outcome {
+        Ok(_) => (Status::Stopped, None),
+        Err(_) => (Status::Running, Some(init)),
     };
+    let seen = Observation { status, init };
+    let container = Container { dir, state, seen };
     delete::destroy(container, Some(lock), Durability::Passing, warn)?;
     outcome
 }
@@ -183,18 +184,16 @@ fn take_signals(signals: &SignalFd, init: &Process, relay: Option<&Relay>) -> Re
     Ok(code)
 }
 
-/// Reaps every child that has ended, adopted ones too.
+/// Reaps children that have ended, adopted ones too, until init is among them: with it ends our work.
 fn reap(init: &Process) -> Result<Option<i32>> {
-    let mut code = None;
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == init.pid() => {
-                code = status
-                    .exit_status()
-                    .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+                let killed = || status.terminating_signal().map(|signal| 128 + signal);
+                return Ok(status.exit_status().or_else(killed));
             }
             Ok(Some(_)) => {}
-            Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(code),
+            Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(None),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).explain(|| "wait").map_err(Into::into),
         }

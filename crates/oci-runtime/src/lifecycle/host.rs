@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use nucleus_cgroup::{Bus, Layout, Manager, Scope};
 use rustix::fs::{Mode, OFlags};
+use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
 
 use crate::init::failure::{Explain, Failure};
 use crate::rootfs::cgroup_mount::View;
@@ -68,25 +69,27 @@ impl Host {
         Ok(sets.permitted.bits())
     }
 
-    /// The highest capability number that the kernel knows (`/proc/sys/kernel/cap_last_cap`).
+    /// The highest capability number that the kernel knows: it refuses to look for others (capabilities(7)).
     ///
     /// # Errors
-    /// Named by the file.
+    /// When it refuses all of them.
     pub fn last_capability() -> Result<u32, Failure> {
-        let path = "/proc/sys/kernel/cap_last_cap";
-        let text = std::fs::read_to_string(path).explain(|| format!("cannot read {path}"))?;
-        text.trim()
-            .parse()
-            .map_err(|_| Failure::new(format!("{path}: not a number")))
+        // Nearly always the answer: the latest one since Linux 5.9.
+        const LATEST: u32 = CapabilitySet::CHECKPOINT_RESTORE.bits().trailing_zeros();
+        let known = |cap: &u32| capability_is_in_bounding_set(CapabilitySet::from_bits_retain(1 << cap)).is_ok();
+        let later = (LATEST + 1..u64::BITS).take_while(known).last();
+        later
+            .or_else(|| (0..=LATEST).rev().find(known))
+            .ok_or_else(|| Failure::new("cannot tell which capabilities the kernel knows (prctl PR_CAPBSET_READ)"))
     }
 }
 
-/// True unless this is the initial user namespace, whose map covers every id (user_namespaces(7)).
+/// True unless this is the initial user namespace, which has had the same number since Linux 3.8 and keeps it
+/// (`USER_NS_INIT_INO` in uapi/linux/nsfs.h). A map of all ids proves nothing: others may have one, too.
 pub fn in_user_namespace() -> bool {
-    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else {
-        return false;
-    };
-    !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+    const INITIAL: u64 = 0xEFFF_FFFD;
+    // A kernel without user namespaces has no such file.
+    rustix::fs::stat("/proc/self/ns/user").is_ok_and(|namespace| namespace.st_ino != INITIAL)
 }
 
 /// What a `cgroup` mount shows: the container's own groups where it has them, and where the layout is v2 and the

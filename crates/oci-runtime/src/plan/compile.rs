@@ -36,7 +36,7 @@ pub(crate) struct Options {
 pub(crate) struct Host {
     /// Effective user id of the runtime, in the user namespace that it runs in.
     pub euid: u32,
-    /// Highest capability number that the kernel knows (`/proc/sys/kernel/cap_last_cap`).
+    /// Highest capability number that the kernel knows.
     pub last_cap: u32,
     /// What the runtime may do itself, as a mask: no more can be granted, but in a user namespace, where everything can.
     pub capabilities: u64,

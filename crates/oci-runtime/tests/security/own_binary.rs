@@ -5,11 +5,14 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 
+use rustix::fs::XattrFlags;
 use serde_json::{Value, json};
 
-use crate::common::{Container, Test, compile_c, runtime, wait_for};
+use crate::common::{Container, Test, compile_c, runtime, skip, wait_for};
 
 /// The copy of the runtime, and what it was like before.
 struct Target {
@@ -240,14 +243,38 @@ fn the_attack_works_on_a_careless_program() {
 }
 
 #[test]
-fn a_setuid_runtime_refuses_to_run() {
+fn a_runtime_that_lends_rights_refuses_to_run() {
+    /// `struct vfs_cap_data`, version 2: CAP_SYS_ADMIN, permitted and effective.
+    const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const NOBODY: u32 = 65534;
     let Some(test) = Test::new() else { return };
     let target = Target::new(&test);
-    fs::set_permissions(&target.path, fs::Permissions::from_mode(0o4755)).expect("chmod");
-    let c = test.container(&["true"]);
+    let mount = rustix::fs::statvfs(&target.path).expect("statvfs");
+    if mount.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID) {
+        return skip("the directory for tests is mounted nosuid");
+    }
+    let started = || {
+        let mut command = Command::new(&target.path);
+        command.arg("--version").uid(NOBODY).gid(NOBODY);
+        command.output().expect("starting the runtime")
+    };
     // runc differs: it does not look.
-    let out = c.create().exits(1);
-    assert!(out.stderr.contains("setuid"), "{out}");
+    let refuses = |what: &str| {
+        let out = started();
+        let told = String::from_utf8_lossy(&out.stderr);
+        assert!(
+            out.status.code() == Some(1) && told.contains("setuid"),
+            "{what}: {out:?}"
+        );
+    };
+    for mode in [0o4755, 0o2755] {
+        fs::set_permissions(&target.path, fs::Permissions::from_mode(mode)).expect("chmod");
+        refuses(&format!("{mode:o}"));
+    }
     fs::set_permissions(&target.path, fs::Permissions::from_mode(0o755)).expect("chmod");
+    assert!(started().status.success(), "it lends no rights any more");
+    let capability = rustix::fs::setxattr(&target.path, "security.capability", &CAPABILITY, XattrFlags::empty());
+    capability.expect("setxattr");
+    refuses("capabilities");
     test.nothing_left();
 }
