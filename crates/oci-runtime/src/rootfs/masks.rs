@@ -74,7 +74,6 @@ fn cover(found: &OwnedFd, null: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result
 fn empty_tmpfs() -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "source", "tmpfs")?;
-    rustix::mount::fsconfig_set_string(&context, "mode", "755")?;
     rustix::mount::fsconfig_set_string(&context, "nr_inodes", "1")?;
     rustix::mount::fsconfig_set_flag(&context, "ro")?;
     rustix::mount::fsconfig_create(&context)?;

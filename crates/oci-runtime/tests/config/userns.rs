@@ -1,11 +1,11 @@
 //! A new user namespace: the container's root is nobody on the host.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::{Value, json};
 
-use super::inside::{push, remove};
+use super::inside::{add_mount, push, remove};
 use crate::common::{Container, Test, shell, uid_of_proc, wait_for};
 
 /// Where the container's id 0 is on the host.
@@ -125,6 +125,21 @@ fn root_inside_is_nobody_outside() {
         (BASE, BASE),
         "on the host it is the mapped user's"
     );
+    test.nothing_left();
+}
+
+#[test]
+fn a_directory_that_root_inside_may_not_enter_is_mounted_on() {
+    let Some(test) = Test::new() else { return };
+    let c = mapped(&test, "echo inside >/closed/file && cat /closed/file", |config| {
+        add_mount(config, "/closed", "tmpfs", "tmpfs", &["mode=755"]);
+    });
+    let closed = c.rootfs().join("closed");
+    fs::create_dir(&closed).expect("mkdir");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("chmod");
+    c.run().ok().prints("inside");
+    let left = fs::read_dir(&closed).expect("the directory").count();
+    assert_eq!(left, 0, "the tmpfs covers it");
     test.nothing_left();
 }
 
