@@ -9,7 +9,7 @@
 //! | 2 | id maps, uid 0 of the user namespace | every later right comes from it |
 //! | 3 | non-dumpable; join namespaces by path; new cgroup and time namespace | no process of a joined namespace may look at us; a cgroup namespace is rooted where its maker stands |
 //! | 4 | session, keyring, loopback, host name | need the namespaces of 3 |
-//! | 5 | root filesystem, mounts, devices, console | the host's /proc still serves |
+//! | 5 | root filesystem, mounts, devices, console | the host's files are still there to be bound |
 //! | 6 | host-side hooks, createContainer hooks | namespaces and mounts exist, the root is still the host's |
 //! | 7 | sysctls, pivot_root, read-only and masked paths | the last use of the host's files |
 //! | 8 | rlimits, working directory, no_new_privs, seccomp if it needs CAP_SYS_ADMIN | while the rights last |

@@ -63,7 +63,7 @@ pub fn mount(root: &Root, mount: &Mount, view: &View, procfs: &OwnedFd) -> Resul
                 let tree = clone_mount_at(source, false)?;
                 set_attributes(&tree, attributes(mount, *foreign), false)?;
                 // Were a link put there, it would not be followed: that takes MOVE_MOUNT_T_SYMLINKS.
-                rustix::mount::move_mount(tree, "", &tmpfs, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+                rustix::mount::move_mount(tree, c"", &tmpfs, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
             }
             for (name, target) in links {
                 rustix::fs::symlinkat(Path::new(target), &tmpfs, name)?;

@@ -280,7 +280,7 @@ pub fn mount_on<T>(
 /// # Errors
 /// As open_tree(2).
 pub fn clone_mount(from: impl AsFd, recursive: bool) -> Result<OwnedFd, Errno> {
-    rustix::mount::open_tree(from, "", clone_flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH)
+    rustix::mount::open_tree(from, c"", clone_flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH)
 }
 
 /// [`clone_mount`] of a host path.
@@ -306,7 +306,7 @@ fn clone_flags(recursive: bool) -> OpenTreeFlags {
 /// As move_mount(2).
 pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, "", target, "", flags)
+    rustix::mount::move_mount(tree, c"", target, c"", flags)
 }
 
 #[cfg(test)]
