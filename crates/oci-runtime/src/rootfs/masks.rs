@@ -71,6 +71,7 @@ fn cover(found: &OwnedFd, null: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result
 }
 
 /// One empty, read-only tmpfs serves every masked directory.
+/// fsmount(2) gives its descriptor; one that mount(2) makes can be opened only where we may enter what it covers.
 fn empty_tmpfs() -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "source", "tmpfs")?;

@@ -129,17 +129,22 @@ fn root_inside_is_nobody_outside() {
 }
 
 #[test]
-fn a_directory_that_root_inside_may_not_enter_is_mounted_on() {
+fn directories_that_root_inside_may_not_enter_are_mounted_on_and_masked() {
     let Some(test) = Test::new() else { return };
-    let c = mapped(&test, "echo inside >/closed/file && cat /closed/file", |config| {
+    let script = "echo inside >/closed/file && cat /closed/file; ls /masked && echo empty; pwd";
+    let c = mapped(&test, script, |config| {
         add_mount(config, "/closed", "tmpfs", "tmpfs", &["mode=755"]);
+        config["linux"]["maskedPaths"] = json!(["/masked"]);
     });
-    let closed = c.rootfs().join("closed");
-    fs::create_dir(&closed).expect("mkdir");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("chmod");
-    c.run().ok().prints("inside");
-    let left = fs::read_dir(&closed).expect("the directory").count();
-    assert_eq!(left, 0, "the tmpfs covers it");
+    for name in ["closed", "masked"] {
+        let dir = c.rootfs().join(name);
+        fs::create_dir(&dir).expect("mkdir");
+        fs::write(dir.join("of the host"), "").expect("write");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("chmod");
+    }
+    c.run().ok().prints("inside\nempty\n/");
+    let left = fs::read_dir(c.rootfs().join("closed")).expect("the directory").count();
+    assert_eq!(left, 1, "the tmpfs covers it");
     test.nothing_left();
 }
 
