@@ -9,7 +9,7 @@
 //! | 2 | id maps, uid 0 of the user namespace | every later right comes from it |
 //! | 3 | non-dumpable; join namespaces by path; new cgroup and time namespace | no process of a joined namespace may look at us; a cgroup namespace is rooted where its maker stands |
 //! | 4 | session, keyring, loopback, host name | need the namespaces of 3 |
-//! | 5 | root filesystem, mounts, devices, console | the host's /proc still serves |
+//! | 5 | root filesystem, mounts, devices, console | the host's files are still there to be bound |
 //! | 6 | host-side hooks, createContainer hooks | namespaces and mounts exist, the root is still the host's |
 //! | 7 | sysctls, pivot_root, read-only and masked paths | the last use of the host's files |
 //! | 8 | rlimits, working directory, no_new_privs, seccomp if it needs CAP_SYS_ADMIN | while the rights last |
@@ -315,15 +315,18 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
         let path = &plan.rootfs.path;
         return Root::open(path).explain(|| format!("root.path: cannot open {}", path.display()));
     }
-    let root = pivot::prepare(&plan.rootfs)?;
-    // What root::proc_path names is below it. Hooks, which come later, start where the runtime was started.
-    let here = rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .explain(|| "cannot open the working directory")?;
-    rustix::process::fchdir(&inputs.procfs).explain(|| "cannot enter /proc")?;
-    mounts::mount_all(&root, &plan.mounts, &inputs.cgroups, &inputs.id_mapped)?;
+    let mut root = pivot::prepare(&plan.rootfs)?;
+    let here = place_of_hooks(plan)?;
+    mounts::mount_all(
+        &mut root,
+        &plan.mounts,
+        &inputs.cgroups,
+        &inputs.id_mapped,
+        &inputs.procfs,
+    )?;
     if !plan.dev_is_bound {
         let new_user = plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64);
-        devices::make_all(&root, &plan.devices, new_user || inputs.last.in_user_namespace)?;
+        devices::make_all(&mut root, &plan.devices, new_user || inputs.last.in_user_namespace)?;
     }
     if let Some(socket) = &inputs.console_socket {
         let process = plan
@@ -333,7 +336,7 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
         let terminal = console::set_up(&root, socket, process.console_size, process.uid)?;
         console::become_terminal(&terminal)?;
     }
-    if let Some(process) = &plan.process {
+    if let Some(process) = plan.process.as_ref().filter(|process| process.cwd.as_c_str() != c"/") {
         // As runc: a working directory that the image lacks is made. What cannot be made cannot be entered either, and
         // that is where the error is told.
         let _ = root.make_dir(std::path::Path::new(std::ffi::OsStr::from_bytes(
@@ -341,8 +344,19 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
         )));
     }
     mounts::seal_dev(&root, &plan.mounts)?;
-    rustix::process::fchdir(&here).explain(|| "cannot enter the working directory")?;
+    here.map_or(Ok(()), rustix::process::fchdir)
+        .explain(|| "cannot enter the working directory")?;
     Ok(root)
+}
+
+/// The working directory, which mounting changes: createContainer hooks start where the runtime was started.
+fn place_of_hooks(plan: &Plan) -> Result<Option<OwnedFd>, Failure> {
+    if plan.hooks.create_container.is_empty() {
+        return Ok(None);
+    }
+    rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map(Some)
+        .explain(|| "cannot open the working directory")
 }
 
 /// Without one nothing may be mounted: the host would see it. The root filesystem is then used as it is, by chroot(2).

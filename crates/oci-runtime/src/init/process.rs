@@ -196,12 +196,14 @@ fn complete_environment(process: &Process) -> Vec<CString> {
     env
 }
 
-/// The home directory of a uid in /etc/passwd. The file is the image's: it may be anything, and decides nothing else.
+/// The home directory of a uid in /etc/passwd. The file is the image's: it may be anything, and decides nothing else. The
+/// root is the container's by now.
 fn home_of(uid: u32) -> Option<Vec<u8>> {
     const LARGEST: u64 = 1 << 20;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let root = crate::rootfs::root::Root::open(Path::new("/")).ok()?;
-    let file = std::fs::File::from(root.resolve(Path::new("/etc/passwd"), flags).ok()?);
+    let resolve = ResolveFlags::NO_MAGICLINKS;
+    let file = rustix::fs::openat2(rustix::fs::CWD, "/etc/passwd", flags, Mode::empty(), resolve).ok()?;
+    let file = std::fs::File::from(file);
     let stat = file.metadata().ok()?;
     if !stat.is_file() || stat.len() > LARGEST {
         return None;
@@ -225,11 +227,12 @@ fn drop_rights(process: &Process, in_user_namespace: bool) -> Result<(), Failure
     // Without `capabilities` there are none, as with runc.
     let sets = process.capabilities.unwrap_or_default();
     drop_bounding_set(sets.bounding)?;
-    // Phase one: the change of uid must not take the permitted set along.
-    rustix::thread::set_keep_capabilities(true).explain(|| "prctl PR_SET_KEEPCAPS")?;
+    if process.uid != 0 {
+        // Phase one: the change of uid must not take the permitted set along. execve(2) takes this flag away again.
+        rustix::thread::set_keep_capabilities(true).explain(|| "prctl PR_SET_KEEPCAPS")?;
+    }
     set_ids(process, in_user_namespace)?;
-    set_capabilities(&sets)?;
-    rustix::thread::set_keep_capabilities(false).explain(|| "prctl PR_SET_KEEPCAPS")
+    set_capabilities(&sets)
 }
 
 fn drop_bounding_set(keep: u64) -> Result<(), Failure> {

@@ -5,14 +5,14 @@
 //! namespace the whole tree is shown, as the paths in /proc/self/cgroup expect. A view that could reach the host's
 //! groups is read-only (CVE-2023-25809).
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nucleus_sys::mount::{Attributes, attr, set_attributes};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::mount::MountFlags;
+use rustix::mount::{MountFlags, MoveMountFlags};
 
-use super::root::{Root, attach, clone_mount_at, mounted_on, proc_path};
+use super::root::{Root, attach, clone_mount_at, mount_on, mounted_on};
 use crate::plan::Mount;
 
 /// What the host offers to be shown, by the layout of its control groups.
@@ -36,11 +36,11 @@ pub enum View {
     },
 }
 
-/// Mounts `view` at the destination of `mount`.
+/// Mounts `view` at the destination of `mount`. `procfs` is the host's.
 ///
 /// # Errors
 /// As open_tree(2), move_mount(2) and mount(2).
-pub fn mount(root: &Root, mount: &Mount, view: &View) -> Result<(), Errno> {
+pub fn mount(root: &Root, mount: &Mount, view: &View, procfs: &OwnedFd) -> Result<(), Errno> {
     match view {
         View::Unified { source, foreign } => {
             let tree = clone_mount_at(source, false)?;
@@ -54,14 +54,16 @@ pub fn mount(root: &Root, mount: &Mount, view: &View) -> Result<(), Errno> {
         } => {
             let target = root.make_dir(&mount.destination)?;
             let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-            rustix::mount::mount("tmpfs", proc_path(&target), "tmpfs", flags, c"mode=755")?;
+            mount_on(&target, procfs, |path| {
+                rustix::mount::mount("tmpfs", path, "tmpfs", flags, c"mode=755")
+            })?;
             let tmpfs = mounted_on(&target)?;
             for (name, source) in hierarchies {
                 rustix::fs::mkdirat(&tmpfs, name, rustix::fs::Mode::from_raw_mode(0o755))?;
                 let tree = clone_mount_at(source, false)?;
                 set_attributes(&tree, attributes(mount, *foreign), false)?;
-                let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                attach(tree, rustix::fs::openat(&tmpfs, name, dir, rustix::fs::Mode::empty())?)?;
+                // Were a link put there, it would not be followed: that takes MOVE_MOUNT_T_SYMLINKS.
+                rustix::mount::move_mount(tree, c"", &tmpfs, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
             }
             for (name, target) in links {
                 rustix::fs::symlinkat(Path::new(target), &tmpfs, name)?;

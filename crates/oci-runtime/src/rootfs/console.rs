@@ -82,9 +82,9 @@ fn hand_over(socket: &OwnedFd, multiplexer: &OwnedFd) -> Result<(), Failure> {
 
 fn mount_console(root: &Root, terminal: &OwnedFd) -> Result<(), Failure> {
     let mount = || {
-        let dev = root.make_dir(Path::new("/dev"))?;
         let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
-        let target = rustix::fs::openat(&dev, "console", flags, Mode::from_raw_mode(0o600))?;
+        let open = |dev: BorrowedFd<'_>| rustix::fs::openat(dev, "console", flags, Mode::from_raw_mode(0o600));
+        let target = root.in_dir(Path::new("/dev"), open)?;
         attach(clone_mount(terminal, false)?, target)
     };
     mount().explain(|| "process.terminal: cannot mount the pty on /dev/console")

@@ -4,7 +4,7 @@
 //! a user namespace, where mknod(2) is refused, the host's node is bound instead.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -27,36 +27,32 @@ const LINKS: [(&str, &str); 5] = [
 ///
 /// # Errors
 /// The first failure, named by the path of the device.
-pub fn make_all(root: &Root, devices: &[Device], bind: bool) -> Result<(), Failure> {
-    // As long as nothing is mounted there it may be exchanged at any time: it is resolved once.
+pub fn make_all(root: &mut Root, devices: &[Device], bind: bool) -> Result<(), Failure> {
     let dev = Path::new("/dev");
-    let fd = root.make_dir(dev).explain(|| "cannot open /dev of the container")?;
-    root.anchor(dev, fd);
-    // Nearly all devices share one directory.
-    let mut parent: Option<(&Path, OwnedFd)> = None;
+    if !root.is_anchored(dev) {
+        // As long as nothing is mounted there it may be exchanged at any time: it is resolved once.
+        let fd = root.make_dir(dev).explain(|| "cannot open /dev of the container")?;
+        root.anchor(dev, fd);
+    }
     for device in devices {
         let what = || format!("linux.devices: cannot make {}", device.path.display());
         let (Some(dir), Some(name)) = (device.path.parent(), device.path.file_name()) else {
             return Err(Failure::new(format!("{}: not a path of a device", what())));
         };
-        if parent.as_ref().is_none_or(|(known, _)| *known != dir) {
-            parent = Some((dir, root.make_dir(dir).explain(what)?));
-        }
-        if let Some((_, fd)) = &parent {
-            make(fd, name, device, bind).explain(what)?;
-        }
+        root.in_dir(dir, |dir| make(dir, name, device, bind)).explain(what)?;
     }
-    let dev = root.make_dir(dev).explain(|| "cannot open /dev of the container")?;
     for (target, name) in LINKS {
-        link(&dev, target, name).explain(|| format!("cannot make the link /dev/{name}"))?;
+        root.in_dir(dev, |dev| link(dev, target, name))
+            .explain(|| format!("cannot make the link /dev/{name}"))?;
     }
-    if rustix::fs::access("kcore", rustix::fs::Access::EXISTS).is_ok() {
-        link(&dev, "/proc/kcore", "core").explain(|| "cannot make the link /dev/core")?;
+    if rustix::fs::access("/proc/kcore", rustix::fs::Access::EXISTS).is_ok() {
+        root.in_dir(dev, |dev| link(dev, "/proc/kcore", "core"))
+            .explain(|| "cannot make the link /dev/core")?;
     }
     Ok(())
 }
 
-fn link(dev: &OwnedFd, target: &str, name: &str) -> Result<(), Errno> {
+fn link(dev: BorrowedFd<'_>, target: &str, name: &str) -> Result<(), Errno> {
     match rustix::fs::symlinkat(target, dev, name) {
         // The image may bring its own; ptmx must be the container's.
         Err(Errno::EXIST) if name == "ptmx" => {
@@ -68,7 +64,7 @@ fn link(dev: &OwnedFd, target: &str, name: &str) -> Result<(), Errno> {
     }
 }
 
-fn make(dir: &OwnedFd, name: &OsStr, device: &Device, bind: bool) -> Result<(), Errno> {
+fn make(dir: BorrowedFd<'_>, name: &OsStr, device: &Device, bind: bool) -> Result<(), Errno> {
     if bind {
         return bind_from_host(dir, name, device);
     }
@@ -92,7 +88,7 @@ fn make(dir: &OwnedFd, name: &OsStr, device: &Device, bind: bool) -> Result<(), 
 }
 
 /// A node that is already there will do if it is the very device that was asked for.
-fn check_existing(dir: &OwnedFd, name: &OsStr, device: &Device) -> Result<(), Errno> {
+fn check_existing(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<(), Errno> {
     check_same(&rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?, device)
 }
 
@@ -103,7 +99,7 @@ fn check_same(found: &rustix::fs::Stat, device: &Device) -> Result<(), Errno> {
     if same { Ok(()) } else { Err(Errno::EXIST) }
 }
 
-fn bind_from_host(dir: &OwnedFd, name: &OsStr, device: &Device) -> Result<(), Errno> {
+fn bind_from_host(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<(), Errno> {
     let tree = clone_mount_at(&device.path, false)?;
     check_same(&rustix::fs::fstat(&tree)?, device)?;
     let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;

@@ -71,10 +71,10 @@ fn cover(found: &OwnedFd, null: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result
 }
 
 /// One empty, read-only tmpfs serves every masked directory.
+/// fsmount(2) gives its descriptor; one that mount(2) makes can be opened only where we may enter what it covers.
 fn empty_tmpfs() -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "source", "tmpfs")?;
-    rustix::mount::fsconfig_set_string(&context, "mode", "755")?;
     rustix::mount::fsconfig_set_string(&context, "nr_inodes", "1")?;
     rustix::mount::fsconfig_set_flag(&context, "ro")?;
     rustix::mount::fsconfig_create(&context)?;

@@ -12,26 +12,27 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use super::root::{PROC_MAGIC, Root, attach, clone_mount_at, is_dir, mounted_on, proc_path};
+use super::root::{PROC_MAGIC, Root, attach, clone_mount_at, is_dir, mount_on, mounted_on};
 use super::{cgroup_mount, copy_up};
 use crate::init::failure::{Explain, Failure};
 use crate::plan::{Mount, MountKind};
 
-/// Makes every mount of the plan below `root`.
+/// Makes every mount of the plan below `root`. The working directory is another one after that; `procfs` is the host's.
 ///
 /// # Errors
 /// The first failure, named by `mounts[i]` and its destination.
 pub fn mount_all(
-    root: &Root,
+    root: &mut Root,
     mounts: &[Mount],
     cgroups: &cgroup_mount::View,
     id_mapped: &[(usize, OwnedFd)],
+    procfs: &OwnedFd,
 ) -> Result<(), Failure> {
     for (index, mount) in mounts.iter().enumerate() {
         let name = || format!("mounts[{index}]: cannot mount {}", describe(mount));
         match &mount.kind {
             MountKind::Filesystem { fstype, source } => {
-                new_filesystem(root, mount, fstype, source).map_err(|error| explain_target(error, name()))?;
+                new_filesystem(root, mount, fstype, source, procfs).map_err(|error| explain_target(error, name()))?;
             }
             MountKind::Bind { source, recursive } => {
                 let made = id_mapped.iter().find(|(i, _)| *i == index);
@@ -45,8 +46,8 @@ pub fn mount_all(
                 }
                 .map_err(|error| explain_target(error, name()))?;
             }
-            MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups).explain(name)?,
-            MountKind::Remount { bind } => remount(root, mount, *bind).explain(name)?,
+            MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups, procfs).explain(name)?,
+            MountKind::Remount { bind } => remount(root, mount, *bind, procfs).explain(name)?,
         }
     }
     Ok(())
@@ -71,11 +72,16 @@ fn explain_target(error: Errno, what: String) -> Failure {
     }
 }
 
-fn new_filesystem(root: &Root, mount: &Mount, fstype: &std::ffi::CStr, source: &std::ffi::CStr) -> Result<(), Errno> {
-    let target = target_of(root, mount, fstype)?;
-    refuse_hidden_proc(&target, &mount.destination)?;
+fn new_filesystem(
+    root: &mut Root,
+    mount: &Mount,
+    fstype: &std::ffi::CStr,
+    source: &std::ffi::CStr,
+    procfs: &OwnedFd,
+) -> Result<(), Errno> {
+    let target = directory(root, &mount.destination, fstype == c"proc" || fstype == c"sysfs")?;
     let mut flags = MountFlags::from_bits_retain(mount.flags as u32);
-    if mount.destination == Path::new("/dev") {
+    if is_dev(mount) {
         // The devices are still to be made; `seal_dev` makes it read-only after that.
         flags -= MountFlags::RDONLY;
     }
@@ -94,44 +100,53 @@ fn new_filesystem(root: &Root, mount: &Mount, fstype: &std::ffi::CStr, source: &
         copy_up::mount(&target, flags, &data)?;
     } else {
         let data = std::ffi::CString::new(data).map_err(|_| Errno::INVAL)?;
-        rustix::mount::mount(source, proc_path(&target), fstype, flags, data.as_c_str())?;
+        mount_on(&target, procfs, |path| {
+            rustix::mount::mount(source, path, fstype, flags, data.as_c_str())
+        })?;
     }
     let plain = mount.attributes.is_empty() && mount.recursive.is_empty() && mount.more_propagation.is_empty();
-    if plain && !Root::is_anchor(&mount.destination) {
+    let is_anchor = Root::is_anchor(&mount.destination);
+    if plain && !is_anchor {
         return Ok(());
     }
     let made = mounted_on(&target)?;
     apply_attributes(&made, mount)?;
-    if Root::is_anchor(&mount.destination) {
+    if is_anchor {
         root.anchor(&mount.destination, made);
     }
     Ok(())
 }
 
-/// The directory that a new filesystem covers. proc and sysfs are mounted on an ordinary directory only: through a
-/// link of the image they would appear elsewhere than masks and later checks look (CVE-2019-19921, CVE-2023-27561).
-fn target_of(root: &Root, mount: &Mount, fstype: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
-    if fstype != c"proc" && fstype != c"sysfs" {
-        return root.make_dir(&mount.destination);
+/// The directory that a mount covers. proc and sysfs are mounted on an `ordinary` one only: through a link of the image
+/// they would appear elsewhere than masks and later checks look (CVE-2019-19921, CVE-2023-27561).
+fn directory(root: &Root, destination: &Path, ordinary: bool) -> Result<OwnedFd, Errno> {
+    if let Some(new) = root.make_new_dir(destination) {
+        return Ok(new);
     }
-    match root.resolve_ordinary_dir(&mount.destination) {
-        Err(Errno::NOENT) => root.make_dir(&mount.destination),
-        other => other,
-    }
+    let found = match ordinary {
+        true => root.resolve_ordinary_dir(destination),
+        false => Err(Errno::NOENT),
+    };
+    let target = match found {
+        Err(Errno::NOENT) => root.make_dir(destination)?,
+        other => other?,
+    };
+    refuse_hidden_proc(&target, destination)?;
+    Ok(target)
 }
 
-fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
+fn bind(root: &mut Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
     apply_attributes(tree, mount)?;
-    let target = if is_dir(tree)? {
-        root.make_dir(&mount.destination)?
-    } else {
+    if !is_dir(tree)? {
         // mount(2) calls both mix-ups ENOTDIR, and engines have a hint for its text; to EISDIR they give other exit codes.
-        root.make_file(&mount.destination)
-            .map_err(|error| if error == Errno::ISDIR { Errno::NOTDIR } else { error })?
-    };
-    refuse_hidden_proc(&target, &mount.destination)?;
-    attach(tree, target)?;
-    if Root::is_anchor(&mount.destination) && is_dir(tree)? {
+        let target = root
+            .make_file(&mount.destination)
+            .map_err(|error| if error == Errno::ISDIR { Errno::NOTDIR } else { error })?;
+        refuse_hidden_proc(&target, &mount.destination)?;
+        return attach(tree, target);
+    }
+    attach(tree, directory(root, &mount.destination, false)?)?;
+    if Root::is_anchor(&mount.destination) {
         root.anchor(&mount.destination, rustix::io::fcntl_dupfd_cloexec(tree, 0)?);
     }
     Ok(())
@@ -148,17 +163,19 @@ fn refuse_hidden_proc(target: &OwnedFd, destination: &Path) -> Result<(), Errno>
 
 /// New options for what is mounted at the destination: all of them, as mount(2) has it. What it is mounted over is not
 /// looked at, so no link may lead to it.
-fn remount(root: &Root, mount: &Mount, bind: bool) -> Result<(), Errno> {
+fn remount(root: &Root, mount: &Mount, bind: bool, procfs: &OwnedFd) -> Result<(), Errno> {
     let target = root.resolve(&mount.destination, OFlags::PATH)?;
     refuse_hidden_proc(&target, &mount.destination)?;
     let mut flags = MountFlags::from_bits_retain(mount.flags as u32);
     if bind {
         flags |= MountFlags::BIND;
     }
-    if mount.destination == Path::new("/dev") {
+    if is_dev(mount) {
         flags -= MountFlags::RDONLY;
     }
-    rustix::mount::mount_remount(proc_path(&target), flags, mount.data.as_c_str())?;
+    mount_on(&target, procfs, |path| {
+        rustix::mount::mount_remount(path, flags, mount.data.as_c_str())
+    })?;
     apply_attributes(target, mount)
 }
 
@@ -179,14 +196,17 @@ fn apply_attributes(made: impl AsFd, mount: &Mount) -> Result<(), Errno> {
     Ok(())
 }
 
+fn is_dev(mount: &Mount) -> bool {
+    mount.destination.as_os_str() == "/dev"
+}
+
 /// Makes a `/dev` that config wants read-only so, now that the devices are in it.
 ///
 /// # Errors
 /// As mount_setattr(2), named by `mounts[i]`.
 pub fn seal_dev(root: &Root, mounts: &[Mount]) -> Result<(), Failure> {
     let of_dev = |mount: &&Mount| {
-        mount.destination == Path::new("/dev")
-            && matches!(mount.kind, MountKind::Filesystem { .. } | MountKind::Remount { .. })
+        is_dev(mount) && matches!(mount.kind, MountKind::Filesystem { .. } | MountKind::Remount { .. })
     };
     let read_only = |mount: &Mount| mount.flags & u64::from(MountFlags::RDONLY.bits()) != 0;
     if !mounts.iter().rfind(of_dev).is_some_and(read_only) {

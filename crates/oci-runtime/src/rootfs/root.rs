@@ -7,11 +7,10 @@
 //! /proc, /sys and /dev is looked up from the mount itself: masks land on the container's procfs, wherever its
 //! mount point has been moved to (CVE-2019-19921, CVE-2025-31133).
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -25,15 +24,15 @@ const RETRIES: u32 = 64;
 /// How many dangling links are followed for one path, as the kernel does for others (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
 
-/// What later steps work in: a directory of these names is remembered once it is mounted or made.
-const ANCHORS: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// What later steps work in: a directory of these names in the root is remembered once it is mounted or made.
+const ANCHORS: [&[u8]; 3] = [b"proc", b"sys", b"dev"];
 
 /// The container's root directory.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
     /// Those of [`ANCHORS`] that are known by now.
-    anchors: RefCell<Vec<(PathBuf, OwnedFd)>>,
+    anchors: [Option<OwnedFd>; ANCHORS.len()],
 }
 
 impl AsFd for Root {
@@ -51,20 +50,42 @@ impl Root {
         let fd = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self {
             fd,
-            anchors: RefCell::default(),
+            anchors: Default::default(),
         })
     }
 
     /// Whether what is at this path must be handed to [`Root::anchor`].
     pub fn is_anchor(path: &Path) -> bool {
-        ANCHORS.iter().any(|anchor| path == Path::new(anchor))
+        nearest(path).is_some_and(|(_, rest)| rest.is_empty())
     }
 
-    /// From now on what is below `path` is looked up from `directory`.
-    pub fn anchor(&self, path: &Path, directory: OwnedFd) {
-        let mut anchors = self.anchors.borrow_mut();
-        anchors.retain(|(known, _)| known != path);
-        anchors.push((path.to_owned(), directory));
+    /// From now on what is below `path`, for which [`Root::is_anchor`] holds, is looked up from `directory`.
+    pub fn anchor(&mut self, path: &Path, directory: OwnedFd) {
+        if let Some((at, _)) = nearest(path) {
+            self.anchors[at] = Some(directory);
+        }
+    }
+
+    /// Whether the directory at or above `path` is known.
+    pub fn is_anchored(&self, path: &Path) -> bool {
+        self.anchored(path).is_some()
+    }
+
+    /// The known anchor that `path` is at or below, and what is left of `path` there.
+    fn anchored<'a>(&self, path: &'a Path) -> Option<(BorrowedFd<'_>, &'a OsStr)> {
+        let (at, rest) = nearest(path)?;
+        Some((self.anchors[at].as_ref()?.as_fd(), rest))
+    }
+
+    /// Calls `work` with the directory at `path`, which is made if it is missing ([`Root::make_dir`]).
+    ///
+    /// # Errors
+    /// As [`Root::make_dir`] and `work`.
+    pub fn in_dir<T>(&self, path: &Path, work: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>) -> Result<T, Errno> {
+        match self.anchored(path) {
+            Some((anchor, rest)) if rest.is_empty() => work(anchor),
+            _ => work(self.make_dir(path)?.as_fd()),
+        }
     }
 
     /// Opens `path` inside the root; links are followed, but never out of it.
@@ -85,19 +106,28 @@ impl Root {
 
     fn resolve_with(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
         let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
-        for (known, anchor) in &*self.anchors.borrow() {
-            let rest = match below(known, path) {
-                None => continue,
-                Some(rest) if rest.as_os_str().is_empty() => Path::new("."),
-                Some(rest) => rest,
-            };
-            match open_in(anchor.as_fd(), rest, flags, resolve | ResolveFlags::BENEATH) {
+        if let Some((anchor, rest)) = self.anchored(path) {
+            let rest = if rest.is_empty() { OsStr::new(".") } else { rest };
+            match open_in(anchor, rest, flags, resolve | ResolveFlags::BENEATH) {
                 // A link leads out of it, such as /dev/fd.
                 Err(Errno::XDEV) => {}
                 other => return other,
             }
         }
-        open_in(self.as_fd(), path, flags, resolve | ResolveFlags::IN_ROOT)
+        open_in(self.as_fd(), path.as_os_str(), flags, resolve | ResolveFlags::IN_ROOT)
+    }
+
+    /// Makes and opens a directory that is missing right below an anchor, as the mount points in a fresh /dev are. It is
+    /// in the filesystem of the anchor, and that is not procfs, which takes no directories.
+    pub fn make_new_dir(&self, path: &Path) -> Option<OwnedFd> {
+        let (anchor, name) = self.anchored(path)?;
+        if name.as_bytes().contains(&b'/') {
+            // The way there may lead through a link.
+            return None;
+        }
+        rustix::fs::mkdirat(anchor, name, Mode::from_raw_mode(0o755)).ok()?;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        open_in(anchor, name, OFlags::PATH | OFlags::DIRECTORY, resolve).ok()
     }
 
     /// Opens the directory at `path`, making what is missing of it (mode 0755), also behind a dangling link.
@@ -131,8 +161,7 @@ impl Root {
             return Err(Errno::INVAL);
         };
         let parent_fd = self.make(parent, Kind::Directory, links)?;
-        let made = kind.make(&parent_fd, name);
-        match made {
+        match kind.make(&parent_fd, name) {
             // Something is there that the look-up did not find: a dangling link.
             Err(Errno::EXIST | Errno::LOOP | Errno::NOTDIR) if links > 0 => {
                 let target = rustix::fs::readlinkat(&parent_fd, name, Vec::new())?;
@@ -145,13 +174,29 @@ impl Root {
     }
 }
 
-/// What is left of `path` below an anchor, which is one component.
-fn below<'a>(anchor: &Path, path: &'a Path) -> Option<&'a Path> {
-    let (anchor_text, text) = (anchor.as_os_str().as_bytes(), path.as_os_str().as_bytes());
-    match text {
-        // Plainly spelt and another one: nearly always, and to compare components takes thirty times as long.
-        [b'/', first, ..] if !b"/.".contains(first) && !text.starts_with(anchor_text) => None,
-        _ => path.strip_prefix(anchor).ok(),
+/// Which of [`ANCHORS`] `path` is at or below, and what is left of it there.
+fn nearest(path: &Path) -> Option<(usize, &OsStr)> {
+    let mut all = ANCHORS.iter().enumerate();
+    all.find_map(|(at, name)| Some((at, below(name, path)?)))
+}
+
+/// What is left of the absolute `path` below `name` in the root. Bytes, as to compare components takes thirty times as long.
+fn below<'a>(name: &[u8], path: &'a Path) -> Option<&'a OsStr> {
+    let inside = path.as_os_str().as_bytes().strip_prefix(b"/")?;
+    match skip_nothing(inside).strip_prefix(name)? {
+        rest @ ([] | [b'/', ..]) => Some(OsStr::from_bytes(skip_nothing(rest))),
+        _ => None,
+    }
+}
+
+/// `path` without what leads nowhere at its start: slashes and `.`.
+fn skip_nothing(mut path: &[u8]) -> &[u8] {
+    loop {
+        path = match path {
+            b"." => b"",
+            [b'/', rest @ ..] | [b'.', b'/', rest @ ..] => rest,
+            _ => return path,
+        };
     }
 }
 
@@ -183,7 +228,7 @@ impl Kind {
 }
 
 /// openat2(2), once more when the kernel asks for it.
-fn open_in(dir: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+fn open_in(dir: BorrowedFd<'_>, path: &OsStr, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     let mut tries = 0;
     loop {
         match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
@@ -200,7 +245,7 @@ fn open_in(dir: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: ResolveFlag
 /// As openat2(2).
 pub fn mounted_on(target: impl AsFd) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
-    open_in(target.as_fd(), Path::new(".."), flags, ResolveFlags::IN_ROOT)
+    open_in(target.as_fd(), OsStr::new(".."), flags, ResolveFlags::IN_ROOT)
 }
 
 /// True when the descriptor is a directory.
@@ -211,10 +256,23 @@ pub fn is_dir(fd: impl AsFd) -> Result<bool, Errno> {
     Ok(rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode).is_dir())
 }
 
-/// A path that leads to an open descriptor, for system calls that know paths only. It is relative to the host's
-/// /proc, which init makes its working directory for this: no mount namespace can put another one in its place.
-pub fn proc_path(fd: impl AsFd) -> String {
-    format!("self/fd/{}", fd.as_fd().as_raw_fd())
+/// Calls `mount` with a path that leads to `target`, as mount(2) takes no descriptor. The path is `.`: one below
+/// /proc/self/fd costs many times as much, as the kernel makes that directory for the first who asks. It serves where
+/// `target` cannot be entered: a file, or a directory of an owner whom our user namespace does not have. `procfs` is the
+/// host's, whatever the mount namespace shows at /proc.
+///
+/// # Errors
+/// As `mount`.
+pub fn mount_on<T>(
+    target: &OwnedFd,
+    procfs: &OwnedFd,
+    mount: impl FnOnce(&str) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    if rustix::process::fchdir(target).is_ok() {
+        return mount(".");
+    }
+    rustix::process::fchdir(procfs)?;
+    mount(&format!("self/fd/{}", target.as_raw_fd()))
 }
 
 /// A detached copy of the mount (or part of a mount) that `from` stands on; with `recursive`, of the mounts below too.
@@ -222,7 +280,7 @@ pub fn proc_path(fd: impl AsFd) -> String {
 /// # Errors
 /// As open_tree(2).
 pub fn clone_mount(from: impl AsFd, recursive: bool) -> Result<OwnedFd, Errno> {
-    rustix::mount::open_tree(from, "", clone_flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH)
+    rustix::mount::open_tree(from, c"", clone_flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH)
 }
 
 /// [`clone_mount`] of a host path.
@@ -248,7 +306,7 @@ fn clone_flags(recursive: bool) -> OpenTreeFlags {
 /// As move_mount(2).
 pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, "", target, "", flags)
+    rustix::mount::move_mount(tree, c"", target, c"", flags)
 }
 
 #[cfg(test)]
@@ -263,11 +321,21 @@ mod tests {
 
     #[test]
     fn what_is_below_an_anchor_is_seen_however_it_is_spelt() {
-        let rest = |path| below(Path::new("/proc"), Path::new(path));
-        for path in ["/proc/sys", "//proc/sys", "/./proc//sys/", "/proc/./sys"] {
-            assert_eq!(rest(path), Some(Path::new("sys")), "{path}");
+        let rest = |path| below(b"proc", Path::new(path)).and_then(OsStr::to_str);
+        for path in [
+            "/proc/sys",
+            "//proc/sys",
+            "/./proc//sys",
+            "/proc/./sys",
+            "/proc/././/sys",
+        ] {
+            assert_eq!(rest(path), Some("sys"), "{path}");
         }
-        assert_eq!(rest("/proc/"), Some(Path::new("")));
+        for path in ["/proc", "/proc/", "/proc/."] {
+            assert_eq!(rest(path), Some(""), "{path}");
+        }
+        assert_eq!(rest("/proc/.sys"), Some(".sys"));
+        assert_eq!(rest("/proc/../sys"), Some("../sys"));
         for path in ["/procession", "/sys/proc", "/", "proc/sys", "/.proc/sys"] {
             assert_eq!(rest(path), None, "{path}");
         }
@@ -324,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_is_below_an_anchor_is_looked_up_there() {
-        let (dir, root) = image();
+        let (dir, mut root) = image();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         std::os::unix::fs::symlink("/outer", dir.path().join("dev/link")).unwrap();
         root.anchor(Path::new("/dev"), root.make_dir(Path::new("/dev")).unwrap());
@@ -339,6 +407,28 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path().join("dev")).unwrap().count(), 0);
         let gone = root.resolve(Path::new("/dev/../moved"), OFlags::PATH);
         assert!(gone.is_ok(), "{gone:?}");
+    }
+
+    #[test]
+    fn a_new_directory_is_new_and_right_below_an_anchor() {
+        let (dir, mut root) = image();
+        assert!(root.make_new_dir(Path::new("/dev/shm")).is_none());
+        root.anchor(Path::new("/dev"), root.make_dir(Path::new("/dev")).unwrap());
+        let made = root.make_new_dir(Path::new("/dev/shm")).unwrap();
+        assert!(is_dir(made).unwrap());
+        std::fs::create_dir(dir.path().join("outer")).unwrap();
+        std::os::unix::fs::symlink("../outer", dir.path().join("dev/link")).unwrap();
+        for path in [
+            "/dev",
+            "/dev/shm",
+            "/dev/shm/deeper",
+            "/dev/link",
+            "/dev/link/x",
+            "/dev/..",
+        ] {
+            assert!(root.make_new_dir(Path::new(path)).is_none(), "{path}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path().join("outer")).unwrap().count(), 0);
     }
 
     #[test]

@@ -100,6 +100,25 @@ fn all_kinds_run_in_their_order() {
 }
 
 #[test]
+fn hooks_on_the_host_side_of_the_root_start_where_the_runtime_was_started() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("true");
+    let log = log_dir(&c);
+    c.edit(|config| {
+        let pwd = |kind: &str| json!([hook(&format!("pwd -P >{}/{kind}", log.display()))]);
+        config["hooks"] = json!({
+            "createRuntime": pwd("createRuntime"),
+            "createContainer": pwd("createContainer"),
+        });
+    });
+    c.with_bundle("run", &[]).wrapped(["env", "-C", "/usr/bin"]).run().ok();
+    for kind in ["createRuntime", "createContainer"] {
+        assert_eq!(fs::read_to_string(log.join(kind)).expect("pwd"), "/usr/bin\n", "{kind}");
+    }
+    test.nothing_left();
+}
+
+#[test]
 fn each_kind_is_told_the_state() {
     let Some(test) = Test::new() else { return };
     let c = with_all_kinds(&test, "exec sleep 1000");

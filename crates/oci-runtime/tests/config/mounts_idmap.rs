@@ -178,6 +178,8 @@ fn a_remount_changes_what_is_there() {
         );
         add_mount(config, "/data", "bind", "/usr", &["bind", "noexec"]);
         add_mount(config, "/data", "bind", "/usr", &["bind", "remount", "ro", "nosuid"]);
+        add_mount(config, "/file", "bind", "/etc/passwd", &["bind", "noexec"]);
+        add_mount(config, "/file", "bind", "/etc/passwd", &["bind", "remount", "ro"]);
     });
     let out = c.run().ok().stdout;
     let tmpfs = mount_at(&out, "/t");
@@ -189,6 +191,8 @@ fn a_remount_changes_what_is_there() {
     let data = mount_at(&out, "/data");
     assert!(data.has("ro") && data.has("nosuid") && !data.has("noexec"), "{out}");
     assert!(!data.super_has("ro"), "the filesystem itself is as it was: {out}");
+    let file = mount_at(&out, "/file");
+    assert!(file.has("ro") && !file.has("noexec"), "{out}");
     let c = test.script_with("true", |config| {
         config["mounts"]
             .as_array_mut()

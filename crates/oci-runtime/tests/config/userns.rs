@@ -1,11 +1,11 @@
 //! A new user namespace: the container's root is nobody on the host.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::{Value, json};
 
-use super::inside::{push, remove};
+use super::inside::{add_mount, push, remove};
 use crate::common::{Container, Test, shell, uid_of_proc, wait_for};
 
 /// Where the container's id 0 is on the host.
@@ -125,6 +125,26 @@ fn root_inside_is_nobody_outside() {
         (BASE, BASE),
         "on the host it is the mapped user's"
     );
+    test.nothing_left();
+}
+
+#[test]
+fn directories_that_root_inside_may_not_enter_are_mounted_on_and_masked() {
+    let Some(test) = Test::new() else { return };
+    let script = "echo inside >/closed/file && cat /closed/file; ls /masked && echo empty; pwd";
+    let c = mapped(&test, script, |config| {
+        add_mount(config, "/closed", "tmpfs", "tmpfs", &["mode=755"]);
+        config["linux"]["maskedPaths"] = json!(["/masked"]);
+    });
+    for name in ["closed", "masked"] {
+        let dir = c.rootfs().join(name);
+        fs::create_dir(&dir).expect("mkdir");
+        fs::write(dir.join("of the host"), "").expect("write");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("chmod");
+    }
+    c.run().ok().prints("inside\nempty\n/");
+    let left = fs::read_dir(c.rootfs().join("closed")).expect("the directory").count();
+    assert_eq!(left, 1, "the tmpfs covers it");
     test.nothing_left();
 }
 

@@ -68,6 +68,24 @@ fn the_cgroup_tree_is_bound_and_not_mounted() {
     });
 }
 
+/// A path below /proc/self/fd has procfs make the directories of the process, and take them away when it ends.
+#[test]
+fn nothing_is_mounted_through_proc() {
+    none("a mount through /proc/self/fd", |c| {
+        c.name == "mount" && c.args.contains("self/fd/")
+    });
+    each(|layout, verb, trace| {
+        if verb.starts_with("run") || verb == "create" {
+            let new = |c: &&Call| c.arg(0) == "\"proc\"" && c.arg(1) == "\".\"";
+            assert!(
+                trace.named(&["mount"]).any(|c| new(&c)),
+                "{} {verb}: no procfs is mounted",
+                layout.name()
+            );
+        }
+    });
+}
+
 /// The last close of a mount that is attached nowhere tears it down, and that waits for an expedited grace period.
 ///
 /// One mount is exempt by its nature: the seal's clone. Its descriptor closes, but the process runs from the mount and so
@@ -249,7 +267,7 @@ fn the_mount_table_is_read_on_v1_only_and_once() {
 fn the_c_librarys_databases_are_left_alone() {
     none("a database of the C library", |c| {
         // The image's passwd, which is looked up for HOME, is another.
-        let etc = c.args.contains("\"/etc/") && !c.args.contains("RESOLVE_IN_ROOT");
+        let etc = c.args.contains("\"/etc/") && !c.args.contains("RESOLVE_NO_MAGICLINKS");
         (c.name.starts_with("open") && etc) || c.name == "connect"
     });
 }
