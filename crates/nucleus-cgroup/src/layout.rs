@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::statfs;
 use rustix::io::Errno;
 
-use crate::dir::read_path;
+use crate::dir::{Records, read_path};
 use crate::error::Error;
 use crate::path::clean;
 
@@ -104,12 +104,12 @@ impl Layout {
             Some(_) => (None, true),
         };
         let v2_controllers = match v2_mount {
-            Some(mount) => read_path(&Path::new(mount).join("cgroup.controllers"))?,
+            Some(mount) => read_path(&Path::new(mount).join("cgroup.controllers"), Records::One)?,
             None => String::new(),
         };
-        let own = read_path(Path::new("/proc/self/cgroup"))?;
+        let own = read_path(Path::new("/proc/self/cgroup"), Records::One)?;
         let mountinfo = if v1 {
-            read_path(Path::new("/proc/self/mountinfo"))?
+            read_path(Path::new("/proc/self/mountinfo"), Records::Many)?
         } else {
             String::new()
         };
@@ -127,12 +127,12 @@ impl Layout {
         let mut hierarchies = parse_mounts(facts.mountinfo, &memberships);
         let v1 = !hierarchies.is_empty();
         if let Some(mount) = facts.v2_mount {
-            let own = memberships.iter().find(|member| member.controllers.is_empty());
+            let own = memberships.iter().find(|(controllers, _)| controllers.is_empty());
             hierarchies.push(Hierarchy {
                 version: Version::V2,
                 mount: mount.into(),
                 controllers: facts.v2_controllers.split_whitespace().map(str::to_owned).collect(),
-                own: own.map(|member| clean(Path::new(member.path))).unwrap_or_default(),
+                own: own.map(|(_, path)| clean(Path::new(path))).unwrap_or_default(),
             });
         }
         let mode = match (v1, facts.v2_mount.is_some()) {
@@ -166,58 +166,47 @@ fn magic(path: &str) -> Result<Option<u64>, Error> {
     }
 }
 
-/// One line of /proc/self/cgroup (cgroups(7)).
-struct Membership<'a> {
-    /// The controllers of a v1 hierarchy, or `name=NAME`; empty for v2.
-    controllers: Vec<&'a str>,
-    path: &'a str,
-}
+/// A line of /proc/self/cgroup (cgroups(7)): the controllers of a v1 hierarchy, separated by commas, or `name=NAME`;
+/// nothing for v2. And the path.
+type Membership<'a> = (&'a str, &'a str);
 
 fn parse_own(text: &str) -> Vec<Membership<'_>> {
     text.lines()
-        .filter_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let controllers = fields.next()?.split(',').filter(|name| !name.is_empty()).collect();
-            Some(Membership {
-                controllers,
-                path: fields.next()?,
-            })
-        })
+        .filter_map(|line| line.split_once(':')?.1.split_once(':'))
         .collect()
 }
 
 /// The v1 hierarchies of /proc/self/mountinfo (proc_pid_mountinfo(5)).
 fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
-    for line in mountinfo.lines() {
-        let Some(mount) = Mount::parse(line) else { continue };
-        if mount.point == Path::new(ROOT) {
+    for mount in mountinfo.lines().filter_map(Mount::parse) {
+        if mount.point == ROOT {
             // What lies below an earlier mount of the whole place is out of sight.
             found.clear();
         }
-        if mount.fstype != "cgroup" || !mount.point.starts_with(ROOT) {
+        if mount.fstype != "cgroup" {
             continue;
         }
-        let Some(member) = memberships.iter().find(|member| {
-            member
-                .controllers
-                .first()
-                .is_some_and(|name| mount.options.split(',').any(|option| option == *name))
-        }) else {
+        let has = |name: &str| mount.options.split(',').any(|option| option == name);
+        let mut members = memberships.iter();
+        let first = |list: &'_ str| list.split(',').next().is_some_and(|name| !name.is_empty() && has(name));
+        let Some((names, own)) = members.find(|(names, _)| first(names)) else {
             continue;
         };
-        let controllers: Vec<String> = member.controllers.iter().map(|name| (*name).to_owned()).collect();
+        let controllers: Vec<String> = names.split(',').map(str::to_owned).collect();
+        let point = unescape(mount.point);
         // A later mount at the same place hides the earlier one; a hierarchy that is mounted twice is used once.
-        found.retain(|other| other.mount != mount.point);
+        found.retain(|other| other.mount.as_os_str() != point.as_os_str());
         if found.iter().any(|other| other.controllers == controllers) {
             continue;
         }
-        let own = Path::new(member.path)
-            .strip_prefix(&mount.root)
-            .unwrap_or(Path::new(""));
+        let own = match mount.root {
+            "/" => Path::new(own),
+            root => Path::new(own).strip_prefix(unescape(root)).unwrap_or(Path::new("")),
+        };
         found.push(Hierarchy {
             version: Version::V1,
-            mount: mount.point,
+            mount: point,
             controllers,
             own: clean(own),
         });
@@ -225,24 +214,29 @@ fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarch
     found
 }
 
-/// The fields of one mountinfo line that matter here.
+/// The fields of a mountinfo line that matter here; names are escaped.
 struct Mount<'a> {
-    root: PathBuf,
-    point: PathBuf,
+    root: &'a str,
+    point: &'a str,
     fstype: &'a str,
     options: &'a str,
 }
 
 impl<'a> Mount<'a> {
+    /// `None` for a mount that is not at or below /sys/fs/cgroup, which most are: their lines are not read on.
     fn parse(line: &'a str) -> Option<Mount<'a>> {
-        let (left, right) = line.split_once(" - ")?;
-        let mut left = left.split(' ').skip(3);
-        let mut right = right.split(' ');
+        let mut fields = line.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        if !matches!(point.strip_prefix(ROOT)?.bytes().next(), None | Some(b'/')) {
+            return None;
+        }
+        // A dash ends the optional fields.
+        let mut fields = fields.skip_while(|field| *field != "-").skip(1);
         Some(Mount {
-            root: unescape(left.next()?),
-            point: unescape(left.next()?),
-            fstype: right.next()?,
-            options: right.nth(1)?,
+            root,
+            point,
+            fstype: fields.next()?,
+            options: fields.nth(1)?,
         })
     }
 }

@@ -6,7 +6,7 @@ use rustix::fs::{CWD, Dir as ReadDir, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::dir::read_all;
+use crate::dir::{Records, read_all};
 use crate::error::Error;
 
 /// The processes of the cgroup at `path`, with those of all cgroups below when `recursive`. A cgroup that is gone, or
@@ -39,7 +39,8 @@ fn collect(path: &Path, recursive: bool, found: &mut Vec<Pid>) -> Result<(), Err
 }
 
 fn read_file(path: &Path) -> Result<String, Errno> {
-    read_all(&openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    read_all(&fd, Records::Many)
 }
 
 /// The names of the sub-cgroups of `path`; none when it is gone.
