@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::path::clean;
 
 const ROOT: &str = "/sys/fs/cgroup";
+const UNIFIED: &str = "/sys/fs/cgroup/unified";
 pub(crate) const CGROUP2_MAGIC: u64 = 0x6367_7270;
 pub(crate) const CGROUP1_MAGIC: u64 = 0x0027_e0eb;
 
@@ -96,11 +97,10 @@ impl Layout {
     /// When one of the files in /proc or `cgroup.controllers` cannot be read. A missing /sys/fs/cgroup is no error
     /// but [`Layout::none`].
     pub fn probe() -> Result<Layout, Error> {
-        let unified = format!("{ROOT}/unified");
         let (v2_mount, v1) = match magic(ROOT)? {
             None => return Ok(Layout::none()),
             Some(CGROUP2_MAGIC) => (Some(ROOT), false),
-            Some(_) if magic(&unified)? == Some(CGROUP2_MAGIC) => (Some(unified.as_str()), true),
+            Some(_) if magic(UNIFIED)? == Some(CGROUP2_MAGIC) => (Some(UNIFIED), true),
             Some(_) => (None, true),
         };
         let v2_controllers = match v2_mount {
@@ -127,12 +127,12 @@ impl Layout {
         let mut hierarchies = parse_mounts(facts.mountinfo, &memberships);
         let v1 = !hierarchies.is_empty();
         if let Some(mount) = facts.v2_mount {
-            let own = memberships.iter().find(|(controllers, _)| controllers.is_empty());
+            let own = memberships.iter().find(|member| member.controllers.is_empty());
             hierarchies.push(Hierarchy {
                 version: Version::V2,
                 mount: mount.into(),
                 controllers: facts.v2_controllers.split_whitespace().map(str::to_owned).collect(),
-                own: own.map(|(_, path)| clean(Path::new(path))).unwrap_or_default(),
+                own: own.map(|member| clean(Path::new(member.path))).unwrap_or_default(),
             });
         }
         let mode = match (v1, facts.v2_mount.is_some()) {
@@ -166,13 +166,26 @@ fn magic(path: &str) -> Result<Option<u64>, Error> {
     }
 }
 
-/// A line of /proc/self/cgroup (cgroups(7)): the controllers of a v1 hierarchy, separated by commas, or `name=NAME`;
-/// nothing for v2. And the path.
-type Membership<'a> = (&'a str, &'a str);
+/// A line of /proc/self/cgroup (cgroups(7)).
+struct Membership<'a> {
+    /// The controllers of a v1 hierarchy, separated by commas, or `name=NAME`; empty for v2.
+    controllers: &'a str,
+    /// The first of them.
+    first: &'a str,
+    path: &'a str,
+}
 
 fn parse_own(text: &str) -> Vec<Membership<'_>> {
     text.lines()
-        .filter_map(|line| line.split_once(':')?.1.split_once(':'))
+        .filter_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            let first = controllers.split(',').next()?;
+            Some(Membership {
+                controllers,
+                first,
+                path,
+            })
+        })
         .collect()
 }
 
@@ -187,13 +200,15 @@ fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarch
         if mount.fstype != "cgroup" {
             continue;
         }
-        let has = |name: &str| mount.options.split(',').any(|option| option == name);
-        let mut members = memberships.iter();
-        let first = |list: &'_ str| list.split(',').next().is_some_and(|name| !name.is_empty() && has(name));
-        let Some((names, own)) = members.find(|(names, _)| first(names)) else {
+        let of = |option: &str| {
+            memberships
+                .iter()
+                .find(|member| member.first == option && !option.is_empty())
+        };
+        let Some(member) = mount.options.split(',').find_map(of) else {
             continue;
         };
-        let controllers: Vec<String> = names.split(',').map(str::to_owned).collect();
+        let controllers: Vec<String> = member.controllers.split(',').map(str::to_owned).collect();
         let point = unescape(mount.point);
         // A later mount at the same place hides the earlier one; a hierarchy that is mounted twice is used once.
         found.retain(|other| other.mount.as_os_str() != point.as_os_str());
@@ -201,8 +216,10 @@ fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarch
             continue;
         }
         let own = match mount.root {
-            "/" => Path::new(own),
-            root => Path::new(own).strip_prefix(unescape(root)).unwrap_or(Path::new("")),
+            "/" => Path::new(member.path),
+            root => Path::new(member.path)
+                .strip_prefix(unescape(root))
+                .unwrap_or(Path::new("")),
         };
         found.push(Hierarchy {
             version: Version::V1,
@@ -230,13 +247,13 @@ impl<'a> Mount<'a> {
         if !matches!(point.strip_prefix(ROOT)?.bytes().next(), None | Some(b'/')) {
             return None;
         }
-        // A dash ends the optional fields.
-        let mut fields = fields.skip_while(|field| *field != "-").skip(1);
+        // Type, source and the file system's own options come last, after a varying number of optional fields.
+        let mut fields = line.rsplit(' ');
         Some(Mount {
             root,
             point,
-            fstype: fields.next()?,
-            options: fields.nth(1)?,
+            options: fields.next()?,
+            fstype: fields.nth(1)?,
         })
     }
 }
@@ -245,6 +262,9 @@ impl<'a> Mount<'a> {
 fn unescape(text: &str) -> PathBuf {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
+    if !text.contains('\\') {
+        return text.into();
+    }
     let bytes = text.as_bytes();
     let mut result = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
