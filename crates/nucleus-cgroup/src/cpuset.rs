@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::dir::{Dir, Records, read_path};
+use crate::dir::{Dir, read_path};
 use crate::error::Error;
 
 const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
@@ -20,7 +20,7 @@ pub(crate) fn inherit(mount: &Path, path: &Path, made: &[PathBuf]) -> Result<(),
 
 /// The values of a level that was there before, taken from above where it has none.
 fn ensure(mount: &Path, path: &Path) -> Result<[String; 2], Error> {
-    let read = |file: &str| read_path(&path.join(file), Records::One).map(|text| text.trim().to_owned());
+    let read = |file: &str| read_path(&path.join(file)).map(|text| text.trim().to_owned());
     let own = [read(FILES[0])?, read(FILES[1])?];
     match path.parent() {
         Some(parent) if path != mount && own.iter().any(String::is_empty) => {

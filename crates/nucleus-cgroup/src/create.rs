@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use crate::dir::{Dir, Records, read_path};
+use crate::dir::{Dir, read_path};
 use crate::error::Error;
 use crate::join::Joiner;
 use crate::layout::Version;
@@ -264,10 +264,7 @@ pub(crate) fn is_permission(errno: Errno) -> bool {
 
 /// Makes sure that systemd has put a process where the plan expects it: the kernel's word on it (cgroups(7)).
 fn check_place(pid: Pid, unit: &crate::systemd::Unit) -> Result<(), Error> {
-    let text = read_path(
-        Path::new(&format!("/proc/{}/cgroup", pid.as_raw_nonzero())),
-        Records::One,
-    )?;
+    let text = read_path(Path::new(&format!("/proc/{}/cgroup", pid.as_raw_nonzero())))?;
     let places = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let mut places = places.map(|place| place.trim_start_matches('/'));
     if places.clone().any(|place| Path::new(place) == unit.path) {

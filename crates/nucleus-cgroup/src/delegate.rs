@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Uid, chownat};
 use rustix::io::Errno;
 
-use crate::dir::{Dir, Records, read_path};
+use crate::dir::{Dir, read_path};
 use crate::error::Error;
 use crate::plan::Directory;
 
@@ -73,7 +73,7 @@ pub(crate) fn chown(dir: &Dir, uid: u32) -> Result<(), Error> {
     let owner = Some(Uid::from_raw(uid));
     let group = dir.fd().map_err(Error::file("chown", &dir.path))?;
     chownat(group, "", owner, None, AtFlags::EMPTY_PATH).map_err(Error::file("chown", &dir.path))?;
-    let list = read_path(Path::new("/sys/kernel/cgroup/delegate"), Records::One);
+    let list = read_path(Path::new("/sys/kernel/cgroup/delegate"));
     // Linux before 4.15 has no list.
     let list = list.unwrap_or("cgroup.procs cgroup.subtree_control cgroup.threads".to_owned());
     for file in list.split_whitespace() {

@@ -1,4 +1,5 @@
-//! Small-file work: control files are opened below a directory descriptor, written by one write(2), read by few.
+//! Small-file work: control files are opened below a directory descriptor or by their paths, written by one write(2), read
+//! by few.
 //!
 //! Called by everything here that touches the kernel. The rule that it keeps: one open, one write, one close for each
 //! value, and an error that names the whole path although perhaps only the last part of it was handed to the kernel.
@@ -85,11 +86,17 @@ pub(crate) enum Records {
     Many,
 }
 
-/// Reads a whole file by its path.
-pub(crate) fn read_path(path: &Path, records: Records) -> Result<String, Error> {
+/// Reads a file of one record by its path.
+pub(crate) fn read_path(path: &Path) -> Result<String, Error> {
     openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .and_then(|fd| read_all(&fd, records))
+        .and_then(|fd| read_all(&fd, Records::One))
         .map_err(Error::file("read", path))
+}
+
+/// Reads a file of many records by its path.
+pub(crate) fn read_list(path: &Path) -> Result<String, Errno> {
+    let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    read_all(&fd, Records::Many)
 }
 
 /// Reads to the end; what is not UTF-8 (a cgroup's name may be anything) is replaced.
@@ -118,4 +125,36 @@ pub(crate) fn names(path: &Path) -> Result<Vec<String>, Error> {
     };
     let name = |entry: Result<rustix::fs::DirEntry, Errno>| Some(entry.ok()?.file_name().to_str().ok()?.to_owned());
     Ok(entries.filter_map(name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    /// A datagram is a read, and an empty one the end.
+    fn read_of(reads: &[&[u8]], records: Records) -> String {
+        let (kernel, ours) = UnixDatagram::pair().unwrap();
+        for read in reads.iter().chain([&b"".as_slice()]) {
+            kernel.send(read).unwrap();
+        }
+        read_all(&ours.into(), records).unwrap()
+    }
+
+    #[test]
+    fn a_short_read_ends_one_record_and_no_list() {
+        let reads = [b"1\n".as_slice(), b"2\n"];
+        assert_eq!(read_of(&reads, Records::One), "1\n");
+        assert_eq!(read_of(&reads, Records::Many), "1\n2\n");
+    }
+
+    #[test]
+    fn a_read_that_fills_the_room_ends_neither() {
+        let long = [b'x'; 1024];
+        let reads = [long.as_slice(), b"y"];
+        for records in [Records::One, Records::Many] {
+            assert_eq!(read_of(&reads, records).len(), 1025);
+        }
+    }
 }

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::statfs;
 use rustix::io::Errno;
 
-use crate::dir::{Records, read_path};
+use crate::dir::{read_list, read_path};
 use crate::error::Error;
 use crate::path::clean;
 
 const ROOT: &str = "/sys/fs/cgroup";
+const MOUNTS: &str = "/proc/self/mountinfo";
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
 pub(crate) const CGROUP2_MAGIC: u64 = 0x6367_7270;
 pub(crate) const CGROUP1_MAGIC: u64 = 0x0027_e0eb;
@@ -104,12 +105,12 @@ impl Layout {
             Some(_) => (None, true),
         };
         let v2_controllers = match v2_mount {
-            Some(mount) => read_path(&Path::new(mount).join("cgroup.controllers"), Records::One)?,
+            Some(mount) => read_path(&Path::new(mount).join("cgroup.controllers"))?,
             None => String::new(),
         };
-        let own = read_path(Path::new("/proc/self/cgroup"), Records::One)?;
+        let own = read_path(Path::new("/proc/self/cgroup"))?;
         let mountinfo = if v1 {
-            read_path(Path::new("/proc/self/mountinfo"), Records::Many)?
+            read_list(Path::new(MOUNTS)).map_err(Error::file("read", MOUNTS))?
         } else {
             String::new()
         };

@@ -10,7 +10,7 @@ use rustix::fs::{Access, access};
 use rustix::process::Pid;
 
 use super::{Bus, bus};
-use crate::dir::{Records, read_path};
+use crate::dir::read_path;
 use crate::error::Error;
 use crate::record::Record;
 
@@ -23,7 +23,7 @@ impl Record {
         let Some(path) = self.unified().filter(|_| self.driver == Bus::User.driver()) else {
             return Ok(false);
         };
-        let text = read_path(Path::new("/proc/self/cgroup"), Records::One)?;
+        let text = read_path(Path::new("/proc/self/cgroup"))?;
         let own = text.lines().find_map(|line| line.strip_prefix("0::"));
         let own = Path::new(own.unwrap_or_default());
         Ok(common(path, own).is_some_and(|above| access(above.join("cgroup.procs"), Access::WRITE_OK).is_err()))
