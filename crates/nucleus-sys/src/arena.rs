@@ -16,7 +16,8 @@ use crate::process::is_alone;
 /// Bytes of the block.
 const SIZE: usize = 512 << 10;
 /// Bytes that are asked of the kernel at a time.
-const STEP: usize = 16 << 10;
+const STEP: usize = 4 * PAGE;
+const PAGE: usize = 4096;
 /// Sizes are rounded up to this, and no piece is aligned to more.
 const GRAIN: usize = 16;
 /// Up to here there is a list for each size in grains, from here on one for each power of two.
@@ -29,8 +30,9 @@ const LISTS: usize = SMALL / GRAIN + 1 + (LARGEST / SMALL).ilog2() as usize;
 #[repr(C, align(4096))]
 struct Block(UnsafeCell<[u8; SIZE]>);
 
-/// See the module.
-pub struct Arena {
+// In this order, so that all but the block lies together.
+#[repr(C)]
+struct Arena {
     block: Block,
     /// Bytes given out, from the start.
     used: Cell<usize>,
@@ -38,14 +40,29 @@ pub struct Arena {
     present: Cell<usize>,
     /// The freed pieces of each size; each begins with the address of the next.
     free: [Cell<*mut u8>; LISTS],
+    /// Bytes from the start that were given out before a fork.
+    shared: Cell<usize>,
 }
 
 // SAFETY: the fields are touched only where `is_alone` has said that there is no other thread.
 unsafe impl Sync for Arena {}
 
-impl Default for Arena {
-    fn default() -> Self {
-        Self::new()
+/// The one of this program.
+static ARENA: Arena = Arena::new();
+
+/// What a program names as its `#[global_allocator]` to be served by the arena.
+pub struct Allocator;
+
+/// The address after the block; what the arena notes of it comes next.
+pub(crate) fn end_of_block() -> usize {
+    &raw const ARENA.block as usize + SIZE
+}
+
+/// To be called before a fork: what either side is given afterwards lies in pages of its own, and what it frees of the
+/// pages that both have is forgotten, as writing to it would copy the page.
+pub(crate) fn share() {
+    if is_alone() {
+        ARENA.share();
     }
 }
 
@@ -64,14 +81,21 @@ fn list(layout: Layout) -> Option<(usize, usize)> {
 }
 
 impl Arena {
-    /// An arena that has given out nothing yet.
-    pub const fn new() -> Self {
+    const fn new() -> Self {
         Self {
             block: Block(UnsafeCell::new([0; SIZE])),
             used: Cell::new(0),
             present: Cell::new(0),
             free: [const { Cell::new(null_mut()) }; LISTS],
+            shared: Cell::new(0),
         }
+    }
+
+    fn share(&self) {
+        let used = self.used.get().next_multiple_of(PAGE);
+        self.used.set(used);
+        self.shared.set(used);
+        self.free.iter().for_each(|list| list.set(null_mut()));
     }
 
     fn start(&self) -> *mut u8 {
@@ -101,11 +125,14 @@ impl Arena {
         Some(self.start().wrapping_add(begin))
     }
 
-    /// Puts a piece into its list.
+    /// Puts a piece into its list, unless it is from before a fork.
     ///
     /// # Safety
     /// It was taken with this layout, and nobody uses it any more.
     unsafe fn give(&self, pointer: *mut u8, layout: Layout) {
+        if (pointer as usize) < self.start() as usize + self.shared.get() {
+            return;
+        }
         if let Some((list, _)) = list(layout) {
             // SAFETY: at least GRAIN bytes that nobody uses any more.
             unsafe { pointer.cast::<*mut u8>().write(self.free[list].get()) };
@@ -149,35 +176,35 @@ impl Arena {
 // Never inlined: a thousand copies of it cost more page faults than calls of one.
 // SAFETY: pieces are aligned, disjoint and live as long as the static that they come from; what is not the arena's goes
 // to the allocator that it came from.
-unsafe impl GlobalAlloc for Arena {
+unsafe impl GlobalAlloc for Allocator {
     #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let piece = if is_alone() { self.take(layout) } else { None };
+        let piece = if is_alone() { ARENA.take(layout) } else { None };
         // SAFETY: the caller's promises are those that System asks for.
         piece.unwrap_or_else(|| unsafe { System.alloc(layout) })
     }
 
     #[inline(never)]
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        if !self.owns(pointer) {
+        if !ARENA.owns(pointer) {
             // SAFETY: not the arena's, so System has given it.
             unsafe { System.dealloc(pointer, layout) };
         } else if is_alone() {
             // SAFETY: the arena's, and the caller's last use of it.
-            unsafe { self.give(pointer, layout) };
+            unsafe { ARENA.give(pointer, layout) };
         }
         // Else it is lost: the block is bounded, and so is what of it was in use when the second thread came.
     }
 
     #[inline(never)]
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !self.owns(pointer) {
+        if !ARENA.owns(pointer) {
             // SAFETY: not the arena's, so System has given it.
             return unsafe { System.realloc(pointer, layout, size) };
         }
         // SAFETY: `size` is not zero and, rounded up to the alignment, no overflow: the caller has promised.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        if is_alone() && self.resize(pointer, layout, wanted) {
+        if is_alone() && ARENA.resize(pointer, layout, wanted) {
             return pointer;
         }
         // SAFETY: as above; the size is not zero.
@@ -250,6 +277,19 @@ mod tests {
     }
 
     #[test]
+    fn pages_that_a_fork_shares_are_left_alone() {
+        let arena = Box::new(Arena::new());
+        assert_eq!([taken(&arena, 24), taken(&arena, 24)], [0, 32]);
+        give(&arena, 32, 24);
+        arena.share();
+        assert_eq!(taken(&arena, 24), PAGE, "not a freed piece of before");
+        give(&arena, 0, 24);
+        assert_eq!(taken(&arena, 24), PAGE + 32, "not a piece that was freed since");
+        give(&arena, PAGE, 24);
+        assert_eq!(taken(&arena, 24), PAGE);
+    }
+
+    #[test]
     fn pieces_do_not_overlap() {
         let arena = Box::new(Arena::new());
         let mut live: Vec<(usize, usize)> = Vec::new();
@@ -284,18 +324,18 @@ mod tests {
     /// Tests have threads, so that all of this is the C library's; a piece of the arena may only be lost.
     #[test]
     fn with_a_second_thread_the_arena_rests() {
-        let arena = Box::new(Arena::new());
+        let arena = &ARENA;
         let own = arena.take(layout(24)).unwrap();
         std::thread::spawn(|| assert!(!is_alone())).join().unwrap();
         // SAFETY: a piece of 24 bytes.
         unsafe { own.write_bytes(7, 24) };
         // SAFETY: taken with this layout.
-        let moved = unsafe { arena.realloc(own, layout(24), 4000) };
+        let moved = unsafe { Allocator.realloc(own, layout(24), 4000) };
         assert!(!arena.owns(moved));
         // SAFETY: of the 24 bytes that were written.
         assert_eq!(unsafe { moved.wrapping_add(23).read() }, 7);
         // SAFETY: the layout that it has now.
-        unsafe { arena.dealloc(moved, layout(4000)) };
-        assert_eq!(taken(&arena, 24), 32, "the first piece is not given again");
+        unsafe { Allocator.dealloc(moved, layout(4000)) };
+        assert_eq!(taken(arena, 24), 32, "the first piece is not given again");
     }
 }

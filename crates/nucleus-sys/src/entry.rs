@@ -4,6 +4,8 @@
 //! the kernel write down the address space. Of what it does, two things matter to a program with one thread: that
 //! descriptors 0 to 2 are open, and that a closed pipe is an error and not a signal.
 
+use std::io::Write;
+
 use rustix::io::Errno;
 
 /// Makes `$main`, a `fn() -> i32` that returns the exit code, the program's `main`.
@@ -13,7 +15,7 @@ macro_rules! entry {
         #[unsafe(no_mangle)]
         extern "C" fn main() -> i32 {
             $crate::entry::prepare();
-            ::std::process::exit($main())
+            $crate::entry::leave($main())
         }
     };
 }
@@ -31,4 +33,13 @@ pub fn prepare() {
     }
     // SAFETY: ignoring a signal runs none of our code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Ends the process, once standard output is written. What the C library does besides when a program ends, for its own
+/// streams and for whoever has registered with it, is of no use here and copies some pages.
+pub fn leave(status: i32) -> ! {
+    // Whoever cannot write has said so, or does not care.
+    let _ = std::io::stdout().flush();
+    // SAFETY: ends the process and nothing else.
+    unsafe { libc::_exit(status) }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::check;
+use crate::{arena, check};
 
 /// Join the cgroup of [`Clone::cgroup`] at birth (`clone3(2)`, Linux 5.7).
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -70,6 +70,7 @@ pub fn clone3(what: &Clone<'_>) -> Result<Forked, Errno> {
     if !is_alone() {
         return Err(Errno::BUSY);
     }
+    arena::share();
     let mut pidfd: c_int = -1;
     // SAFETY: `clone_args` is a structure of integers for which all-zero is the documented "nothing".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -175,16 +176,20 @@ impl HostEnd {
     }
 
     fn receive_new(&self) -> Result<Option<ToHost>, Errno> {
-        let mut buffer = [0u8; MAX];
-        let length = loop {
-            match rustix::net::recv(&self.socket, &mut buffer, RecvFlags::empty()) {
+        // Not an array: a packet is a byte nearly always, and the stack below init is copied page by page.
+        let mut packet = Vec::with_capacity(MAX);
+        loop {
+            match rustix::net::recv(&self.socket, spare_capacity(&mut packet), RecvFlags::empty()) {
                 Err(Errno::INTR) => {}
                 // A peer that died with our message unread resets the connection.
                 Err(Errno::CONNRESET) => return Ok(None),
-                other => break other?.0,
+                other => {
+                    other?;
+                    break;
+                }
             }
-        };
-        ToHost::parse(&buffer[..length])
+        }
+        ToHost::parse(&packet)
     }
 }
 

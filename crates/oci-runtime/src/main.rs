@@ -3,6 +3,6 @@
 #![no_main]
 
 #[global_allocator]
-static ALLOCATOR: nucleus_sys::arena::Arena = nucleus_sys::arena::Arena::new();
+static ALLOCATOR: nucleus_sys::arena::Allocator = nucleus_sys::arena::Allocator;
 
 nucleus_sys::entry!(oci_runtime::main);

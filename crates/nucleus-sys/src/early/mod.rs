@@ -14,6 +14,8 @@ mod in_place;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::arena;
+
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".pushsection .text.nucleus_start, \"ax\", @progbits",
@@ -50,6 +52,14 @@ core::arch::global_asm!(
 /// The subcommands that run from a sealed copy.
 pub const SEALED_VERBS: [&str; 4] = ["create", "run", "exec", "restore"];
 
+const PAGE: usize = 4096;
+
+unsafe extern "C" {
+    /// The first byte after the program's variables (ld(1) and lld define it).
+    #[link_name = "end"]
+    static PROGRAM_END: u8;
+}
+
 /// `ST_RDONLY` of statvfs(3), which statfs(2) reports as well.
 const ST_RDONLY: i64 = 1;
 const READ_ONLY: isize = -(libc::EROFS as isize);
@@ -68,7 +78,7 @@ extern "C" fn early(stack: *const usize) {
     if !(1..argc).any(verb) {
         return;
     }
-    populate_stack(stack as usize);
+    populate_memory(stack as usize);
     if is_read_only() {
         SEALED.store(true, Ordering::Relaxed);
         return;
@@ -78,16 +88,24 @@ extern "C" fn early(stack: *const usize) {
     seal(&Start { argc, argv, envp });
 }
 
-/// Asks for the pages of the stack that reading a config takes, all at once: a page fault for each costs more.
-fn populate_stack(top: usize) {
-    const PAGE: usize = 4096;
-    const USED: usize = 16 * PAGE;
-    let begin = (top - USED) & !(PAGE - 1);
+/// Asks for the pages that any of these verbs writes to, all at once: a page fault for each costs more. These are the
+/// stack that reading a config takes, and the variables beyond the allocator's block, most of them the C library's.
+fn populate_memory(top: usize) {
+    const STACK: usize = 16 * PAGE;
+    let begin = (top - STACK) & !(PAGE - 1);
     // The mapping grows by being touched only.
     // SAFETY: free stack, far within the least limit that a program can be started with.
     unsafe { (begin as *mut u8).write_volatile(0) };
+    populate(begin, begin + STACK);
+    populate(
+        arena::end_of_block(),
+        (&raw const PROGRAM_END as usize).next_multiple_of(PAGE),
+    );
+}
+
+fn populate(begin: usize, end: usize) {
     let advice = libc::MADV_POPULATE_WRITE as usize;
-    syscall(libc::SYS_madvise, [begin, USED, advice, 0, 0, 0]);
+    syscall(libc::SYS_madvise, [begin, end - begin, advice, 0, 0, 0]);
 }
 
 /// What the kernel left on the stack.

@@ -132,7 +132,8 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
     }
 }
 
-/// Step 2.
+/// Step 2. Never inlined: its locals would lie on the stack below init, of which parent and child copy what they touch.
+#[inline(never)]
 fn compile(store: &Store, options: &Options) -> Result<Compiled> {
     crate::step("2", "load, compile");
     let profiles = ProfileCache(store);

@@ -202,6 +202,7 @@ impl<N: Newborn> Cloned<N> {
 }
 
 /// The process that the middle one has made.
+#[inline(never)]
 fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Init, Failure> {
     let pidfd = middle.pidfd().explain(|| "the process that joins namespaces")?;
     let pid = channel.receive_pid(pidfd.as_fd()).or_else(|told| match told {
@@ -222,6 +223,7 @@ fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Init, Failure> {
     })
 }
 
+#[inline(never)]
 fn be_middle(plan: &Plan, mut newborn: impl Newborn, flags: u64) -> i32 {
     let made = newborn.enter_as_middle(plan).and_then(|()| {
         let flags = flags | CloneFlags::CLONE_PARENT.bits() as u64;
