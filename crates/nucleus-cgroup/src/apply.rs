@@ -195,17 +195,18 @@ impl Cgroup {
     /// directory that we made has none, so that nobody is asked.
     fn attach(&self, dir: &Dir, program: &std::os::fd::OwnedFd) -> Result<(), Errno> {
         use nucleus_sys::bpf::{attach_device_program, detach_device_program, device_programs};
+        let group = dir.fd()?;
         let old = if self.unified_is_new {
             Vec::new()
         } else {
-            device_programs(&dir.fd)?
+            device_programs(group)?
         };
         match old.as_slice() {
             // In one step, so that there is no moment without bounds.
-            [only] => attach_device_program(&dir.fd, program, Some(only)),
+            [only] => attach_device_program(group, program, Some(only)),
             _ => {
-                attach_device_program(&dir.fd, program, None)?;
-                old.iter().try_for_each(|old| detach_device_program(&dir.fd, old))
+                attach_device_program(group, program, None)?;
+                old.iter().try_for_each(|old| detach_device_program(group, old))
             }
         }
     }

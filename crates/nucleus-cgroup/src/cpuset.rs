@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::dir::Dir;
+use crate::dir::{Dir, read_path};
 use crate::error::Error;
 
 const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
@@ -15,17 +15,12 @@ const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 pub(crate) fn inherit(mount: &Path, path: &Path, made: &[PathBuf]) -> Result<(), Error> {
     let old = made.first().and_then(|first| first.parent()).unwrap_or(path);
     let values = ensure(mount, old)?;
-    made.iter().try_for_each(|level| fill(&open(level)?, &values))
+    made.iter().try_for_each(|level| fill(level, &values))
 }
 
 /// The values of a level that was there before, taken from above where it has none.
 fn ensure(mount: &Path, path: &Path) -> Result<[String; 2], Error> {
-    let dir = open(path)?;
-    let read = |file: &str| {
-        dir.read(file)
-            .map(|text| text.trim().to_owned())
-            .map_err(Error::file("read", dir.file(file)))
-    };
+    let read = |file: &str| read_path(&path.join(file)).map(|text| text.trim().to_owned());
     let own = [read(FILES[0])?, read(FILES[1])?];
     match path.parent() {
         Some(parent) if path != mount && own.iter().any(String::is_empty) => {
@@ -35,18 +30,15 @@ fn ensure(mount: &Path, path: &Path) -> Result<[String; 2], Error> {
                     *value = own;
                 }
             }
-            fill(&dir, &values)?;
+            fill(path, &values)?;
             Ok(values)
         }
         _ => Ok(own),
     }
 }
 
-fn fill(dir: &Dir, values: &[String; 2]) -> Result<(), Error> {
+fn fill(level: &Path, values: &[String; 2]) -> Result<(), Error> {
+    let dir = Dir::at(level.to_owned());
     let mut pairs = FILES.iter().zip(values);
     pairs.try_for_each(|(file, value)| dir.write(file, value).map_err(Error::file("write to", dir.file(file))))
-}
-
-fn open(path: &Path) -> Result<Dir, Error> {
-    Dir::open(path).map_err(Error::file("open", path))
 }

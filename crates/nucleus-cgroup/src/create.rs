@@ -4,7 +4,7 @@
 //! the caller goes on with [`Cgroup::apply_limits`]; the caller sees to it that the limits are in place before the
 //! user's program runs. A [`Cgroup`] removes what it made when it is dropped, until it is committed.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, mkdirat};
@@ -97,15 +97,21 @@ impl Cgroup {
             }
             Err(error) => return Err(error),
         }
-        let dir = Dir::open(&path).map_err(Error::file("open", &path))?;
-        if directory.version == Version::V1 && directory.controllers.iter().any(|name| name == "cpuset") {
-            cpuset::inherit(&directory.mount, &path, &self.made[made..])?;
-        }
         let new = self.made.len() > made;
-        if directory.version == Version::V2 {
-            delegate::enable(directory)?;
-            self.unified_is_new = new;
-        }
+        let dir = match directory.version {
+            Version::V1 => {
+                if directory.controllers.iter().any(|name| name == "cpuset") {
+                    cpuset::inherit(&directory.mount, &path, &self.made[made..])?;
+                }
+                Dir::at(path)
+            }
+            Version::V2 => {
+                let dir = Dir::open(&path).map_err(Error::file("open", &path))?;
+                delegate::enable(directory, &dir)?;
+                self.unified_is_new = new;
+                dir
+            }
+        };
         // A scope is new, and holds the process that it was made for.
         if !new && self.plan.unit.is_none() {
             check_existing(directory, &dir)?;
@@ -165,7 +171,7 @@ impl Cgroup {
     /// another number of times than that of the parent's own cgroup: `cgroup_css_set_fork` notes the `kill_seq` of the
     /// one and `cgroup_post_fork` compares it with that of the other. A new directory starts with none.
     pub fn unified_dir(&self) -> Option<BorrowedFd<'_>> {
-        self.unified().filter(|_| self.unified_is_new).map(|dir| dir.fd.as_fd())
+        self.unified().filter(|_| self.unified_is_new)?.fd().ok()
     }
 
     /// What a process needs to move itself into all hierarchies that [`Cgroup::unified_dir`] does not stand for.

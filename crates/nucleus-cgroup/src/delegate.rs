@@ -14,8 +14,9 @@ use crate::error::Error;
 use crate::plan::Directory;
 
 /// Enables the hierarchy's controllers for `directory`, from the mount point down to its parent.
-pub(crate) fn enable(directory: &Directory) -> Result<(), Error> {
-    if directory.controllers.is_empty() {
+pub(crate) fn enable(directory: &Directory, dir: &Dir) -> Result<(), Error> {
+    // What has arrived was handed down on every level above.
+    if directory.controllers.is_empty() || missing(directory, dir, "cgroup.controllers")?.is_empty() {
         return Ok(());
     }
     let mut levels: Vec<_> = directory
@@ -26,16 +27,9 @@ pub(crate) fn enable(directory: &Directory) -> Result<(), Error> {
         .collect();
     levels.reverse();
     for level in levels {
-        let dir = Dir::open(level).map_err(Error::file("open", level))?;
+        let dir = Dir::at(level.to_owned());
         let file = "cgroup.subtree_control";
-        let enabled = dir.read(file).map_err(Error::file("read", dir.file(file)))?;
-        let has = |name: &str| enabled.split_whitespace().any(|other| other == name);
-        let missing: Vec<&str> = directory
-            .controllers
-            .iter()
-            .map(String::as_str)
-            .filter(|name| !has(name))
-            .collect();
+        let missing = missing(directory, &dir, file)?;
         if missing.is_empty() {
             continue;
         }
@@ -66,15 +60,24 @@ pub(crate) fn enable(directory: &Directory) -> Result<(), Error> {
     Ok(())
 }
 
+/// Those of the hierarchy's controllers that a file of `dir` does not list.
+fn missing<'a>(directory: &'a Directory, dir: &Dir, file: &str) -> Result<Vec<&'a str>, Error> {
+    let listed = dir.read(file).map_err(Error::file("read", dir.file(file)))?;
+    let has = |name: &&str| listed.split_whitespace().any(|other| other == *name);
+    let all = directory.controllers.iter().map(String::as_str);
+    Ok(all.filter(|name| !has(name)).collect())
+}
+
 /// Gives a v2 directory, and the files in it that /sys/kernel/cgroup/delegate lists, to a user.
 pub(crate) fn chown(dir: &Dir, uid: u32) -> Result<(), Error> {
     let owner = Some(Uid::from_raw(uid));
-    chownat(&dir.fd, "", owner, None, AtFlags::EMPTY_PATH).map_err(Error::file("chown", &dir.path))?;
+    let group = dir.fd().map_err(Error::file("chown", &dir.path))?;
+    chownat(group, "", owner, None, AtFlags::EMPTY_PATH).map_err(Error::file("chown", &dir.path))?;
     let list = read_path(Path::new("/sys/kernel/cgroup/delegate"));
     // Linux before 4.15 has no list.
     let list = list.unwrap_or("cgroup.procs cgroup.subtree_control cgroup.threads".to_owned());
     for file in list.split_whitespace() {
-        match chownat(&dir.fd, file, owner, None, AtFlags::SYMLINK_NOFOLLOW) {
+        match chownat(group, file, owner, None, AtFlags::SYMLINK_NOFOLLOW) {
             // The list has files of all controllers, also of those that are not enabled.
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(Error::file("chown", dir.file(file))(errno)),

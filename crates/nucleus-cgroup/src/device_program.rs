@@ -5,11 +5,9 @@
 //! each device that any rule names, and the tree of those masks is folded: what equals its surroundings is left out,
 //! neighbouring numbers share one range. The outcome agrees with `Rules::allowed` for every device and access.
 
-use std::collections::BTreeSet;
-
 use nucleus_sys::bpf::Instruction;
 
-use crate::devices::{ALL, Kind, Rules};
+use crate::devices::{ALL, Kind, Rule, Rules};
 
 // linux/bpf.h and linux/bpf_common.h.
 const LDX_W: u8 = 0x61;
@@ -72,12 +70,15 @@ impl Assembler {
     fn finish(mut self) -> Vec<Instruction> {
         // From the back, so that the places of what has been looked at stay right.
         for index in (0..self.code.len()).rev() {
+            if self.code[index].code != JA {
+                continue;
+            }
             let target = self
                 .jumps
                 .iter()
                 .find(|(at, _)| *at == index)
                 .and_then(|(_, label)| self.places[*label]);
-            if self.code[index].code == JA && target == Some(index + 1) {
+            if target == Some(index + 1) {
                 self.code.remove(index);
                 self.jumps.retain(|(at, _)| *at != index);
                 self.jumps
@@ -113,10 +114,13 @@ struct Majors {
 }
 
 impl Minors {
-    fn resolve(rules: &Rules, kind: Kind, major: u32, minors: &BTreeSet<u32>, any: u32) -> Minors {
-        let other = rules.allowed(kind, major, any);
+    fn resolve(rules: &Rules, kind: Kind, major: u32) -> Minors {
+        let about = |rule: &&Rule| rule.devices.kind == kind && rule.devices.major.is_none_or(|own| own == major);
+        let rules = Rules(rules.0.iter().filter(about).copied().collect());
+        let minors = numbers(rules.0.iter().map(|rule| rule.devices.minor));
+        let other = rules.allowed(kind, major, unnamed(&minors));
         let mut ranges: Vec<(u32, u32, u8)> = Vec::new();
-        for &minor in minors {
+        for minor in minors {
             let mask = rules.allowed(kind, major, minor);
             match ranges.last_mut() {
                 _ if mask == other => {}
@@ -132,25 +136,30 @@ impl Minors {
     }
 }
 
+/// The numbers that rules name, ascending, each once.
+fn numbers(named: impl Iterator<Item = Option<u32>>) -> Vec<u32> {
+    let mut numbers: Vec<u32> = named.flatten().collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+/// A number that no rule names stands for all of those. There always is one: rules are far fewer than numbers.
+fn unnamed(named: &[u32]) -> u32 {
+    (0..)
+        .zip(named)
+        .find_map(|(free, number)| (free != *number).then_some(free))
+        .unwrap_or(named.len() as u32)
+}
+
 impl Majors {
     fn resolve(rules: &Rules, kind: Kind) -> Majors {
-        let own = || {
-            rules
-                .0
-                .iter()
-                .map(|rule| rule.devices)
-                .filter(|devices| devices.kind == kind)
-        };
-        let majors: BTreeSet<u32> = own().filter_map(|devices| devices.major).collect();
-        let minors: BTreeSet<u32> = own().filter_map(|devices| devices.minor).collect();
-        // A number that no rule names stands for all of those. There always is one: rules are far fewer than numbers.
-        let unnamed = |named: &BTreeSet<u32>| (0..).find(|number| !named.contains(number)).unwrap_or(u32::MAX);
-        let (any_major, any_minor) = (unnamed(&majors), unnamed(&minors));
-        let resolve = |major| Minors::resolve(rules, kind, major, &minors, any_minor);
-        let other = resolve(any_major);
+        let own = rules.0.iter().filter(|rule| rule.devices.kind == kind);
+        let majors = numbers(own.map(|rule| rule.devices.major));
+        let other = Minors::resolve(rules, kind, unnamed(&majors));
         let named = majors
-            .iter()
-            .map(|&major| (major, resolve(major)))
+            .into_iter()
+            .map(|major| (major, Minors::resolve(rules, kind, major)))
             .filter(|(_, own)| !own.same(&other))
             .collect();
         Majors { named, other }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::devices::{Match, Rule};
+use crate::devices::Match;
 
 /// Runs a program on one access; `None` for anything that the kernel's verifier would refuse.
 fn run(program: &[Instruction], kind: u32, access: u32, major: u32, minor: u32) -> Option<u64> {

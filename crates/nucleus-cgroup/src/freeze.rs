@@ -84,14 +84,9 @@ impl Freezer {
             (None, Some(path)) => (path, true),
             (None, None) => return Err(missing),
         };
-        if check(path)?.is_none() {
-            return Err(missing);
-        }
-        match Dir::open(path) {
-            Ok(dir) => Ok(Freezer { dir, unified }),
-            Err(Errno::NOENT | Errno::NODEV) => Err(missing),
-            Err(errno) => Err(Error::file("open", path)(errno)),
-        }
+        check(path)?.ok_or(missing)?;
+        let dir = Dir::at(path.to_path_buf());
+        Ok(Freezer { dir, unified })
     }
 
     fn set(&self, frozen: bool) -> Result<(), Error> {

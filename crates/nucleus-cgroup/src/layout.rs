@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::statfs;
 use rustix::io::Errno;
 
-use crate::dir::read_path;
+use crate::dir::{read_list, read_path};
 use crate::error::Error;
 use crate::path::clean;
 
 const ROOT: &str = "/sys/fs/cgroup";
+const MOUNTS: &str = "/proc/self/mountinfo";
+const UNIFIED: &str = "/sys/fs/cgroup/unified";
 pub(crate) const CGROUP2_MAGIC: u64 = 0x6367_7270;
 pub(crate) const CGROUP1_MAGIC: u64 = 0x0027_e0eb;
 
@@ -96,11 +98,10 @@ impl Layout {
     /// When one of the files in /proc or `cgroup.controllers` cannot be read. A missing /sys/fs/cgroup is no error
     /// but [`Layout::none`].
     pub fn probe() -> Result<Layout, Error> {
-        let unified = format!("{ROOT}/unified");
         let (v2_mount, v1) = match magic(ROOT)? {
             None => return Ok(Layout::none()),
             Some(CGROUP2_MAGIC) => (Some(ROOT), false),
-            Some(_) if magic(&unified)? == Some(CGROUP2_MAGIC) => (Some(unified.as_str()), true),
+            Some(_) if magic(UNIFIED)? == Some(CGROUP2_MAGIC) => (Some(UNIFIED), true),
             Some(_) => (None, true),
         };
         let v2_controllers = match v2_mount {
@@ -109,7 +110,7 @@ impl Layout {
         };
         let own = read_path(Path::new("/proc/self/cgroup"))?;
         let mountinfo = if v1 {
-            read_path(Path::new("/proc/self/mountinfo"))?
+            read_list(Path::new(MOUNTS)).map_err(Error::file("read", MOUNTS))?
         } else {
             String::new()
         };
@@ -166,21 +167,24 @@ fn magic(path: &str) -> Result<Option<u64>, Error> {
     }
 }
 
-/// One line of /proc/self/cgroup (cgroups(7)).
+/// A line of /proc/self/cgroup (cgroups(7)).
 struct Membership<'a> {
-    /// The controllers of a v1 hierarchy, or `name=NAME`; empty for v2.
-    controllers: Vec<&'a str>,
+    /// The controllers of a v1 hierarchy, separated by commas, or `name=NAME`; empty for v2.
+    controllers: &'a str,
+    /// The first of them.
+    first: &'a str,
     path: &'a str,
 }
 
 fn parse_own(text: &str) -> Vec<Membership<'_>> {
     text.lines()
         .filter_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let controllers = fields.next()?.split(',').filter(|name| !name.is_empty()).collect();
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            let first = controllers.split(',').next()?;
             Some(Membership {
                 controllers,
-                path: fields.next()?,
+                first,
+                path,
             })
         })
         .collect()
@@ -189,35 +193,38 @@ fn parse_own(text: &str) -> Vec<Membership<'_>> {
 /// The v1 hierarchies of /proc/self/mountinfo (proc_pid_mountinfo(5)).
 fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
-    for line in mountinfo.lines() {
-        let Some(mount) = Mount::parse(line) else { continue };
-        if mount.point == Path::new(ROOT) {
+    for mount in mountinfo.lines().filter_map(Mount::parse) {
+        if mount.point == ROOT {
             // What lies below an earlier mount of the whole place is out of sight.
             found.clear();
         }
-        if mount.fstype != "cgroup" || !mount.point.starts_with(ROOT) {
+        if mount.fstype != "cgroup" {
             continue;
         }
-        let Some(member) = memberships.iter().find(|member| {
-            member
-                .controllers
-                .first()
-                .is_some_and(|name| mount.options.split(',').any(|option| option == *name))
-        }) else {
+        let of = |option: &str| {
+            memberships
+                .iter()
+                .find(|member| member.first == option && !option.is_empty())
+        };
+        let Some(member) = mount.options.split(',').find_map(of) else {
             continue;
         };
-        let controllers: Vec<String> = member.controllers.iter().map(|name| (*name).to_owned()).collect();
+        let controllers: Vec<String> = member.controllers.split(',').map(str::to_owned).collect();
+        let point = unescape(mount.point);
         // A later mount at the same place hides the earlier one; a hierarchy that is mounted twice is used once.
-        found.retain(|other| other.mount != mount.point);
+        found.retain(|other| other.mount.as_os_str() != point.as_os_str());
         if found.iter().any(|other| other.controllers == controllers) {
             continue;
         }
-        let own = Path::new(member.path)
-            .strip_prefix(&mount.root)
-            .unwrap_or(Path::new(""));
+        let own = match mount.root {
+            "/" => Path::new(member.path),
+            root => Path::new(member.path)
+                .strip_prefix(unescape(root))
+                .unwrap_or(Path::new("")),
+        };
         found.push(Hierarchy {
             version: Version::V1,
-            mount: mount.point,
+            mount: point,
             controllers,
             own: clean(own),
         });
@@ -225,24 +232,29 @@ fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarch
     found
 }
 
-/// The fields of one mountinfo line that matter here.
+/// The fields of a mountinfo line that matter here; names are escaped.
 struct Mount<'a> {
-    root: PathBuf,
-    point: PathBuf,
+    root: &'a str,
+    point: &'a str,
     fstype: &'a str,
     options: &'a str,
 }
 
 impl<'a> Mount<'a> {
+    /// `None` for a mount that is not at or below /sys/fs/cgroup, which most are: their lines are not read on.
     fn parse(line: &'a str) -> Option<Mount<'a>> {
-        let (left, right) = line.split_once(" - ")?;
-        let mut left = left.split(' ').skip(3);
-        let mut right = right.split(' ');
+        let mut fields = line.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        if !matches!(point.strip_prefix(ROOT)?.bytes().next(), None | Some(b'/')) {
+            return None;
+        }
+        // Type, source and the file system's own options come last, after a varying number of optional fields.
+        let mut fields = line.rsplit(' ');
         Some(Mount {
-            root: unescape(left.next()?),
-            point: unescape(left.next()?),
-            fstype: right.next()?,
-            options: right.nth(1)?,
+            root,
+            point,
+            options: fields.next()?,
+            fstype: fields.nth(1)?,
         })
     }
 }
@@ -251,6 +263,9 @@ impl<'a> Mount<'a> {
 fn unescape(text: &str) -> PathBuf {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
+    if !text.contains('\\') {
+        return text.into();
+    }
     let bytes = text.as_bytes();
     let mut result = Vec::with_capacity(bytes.len());
     let mut rest = bytes;

@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::fs::{CWD, Mode, OFlags, SeekFrom, openat, seek};
 use rustix::io::Errno;
 
-use crate::dir::{Dir, read_all};
+use crate::dir::{Dir, Records, read_all};
 use crate::error::Error;
 use crate::record::{Record, check};
 
@@ -58,13 +58,8 @@ impl Record {
 
 fn watch_v1(dir: &Dir) -> Result<Kind, Error> {
     let witness = dir.file("memory.oom_control");
-    let control = openat(
-        &dir.fd,
-        "memory.oom_control",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(Error::file("open", &witness))?;
+    let control = openat(CWD, &witness, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::file("open", &witness))?;
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(Error::file("watch", &witness))?;
     let pair = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
     let file = "cgroup.event_control";
@@ -86,7 +81,7 @@ fn watch_v2(dir: &Dir, missing: Error) -> Result<Kind, Error> {
 
 fn count(file: &OwnedFd) -> Result<u64, Errno> {
     seek(file, SeekFrom::Start(0))?;
-    let text = read_all(file)?;
+    let text = read_all(file, Records::One)?;
     let value = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
     Ok(value.and_then(|value| value.parse().ok()).unwrap_or(0))
 }

@@ -3,7 +3,9 @@
 //! Pure text. Called by the plan. The rule that it keeps: whatever config.json says, the result lies below the mount
 //! point, because `..` is resolved as in a rooted path before anything is joined.
 
-use std::path::{Component, Path, PathBuf};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 /// Where a `cgroupsPath` starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,21 +53,27 @@ impl Place {
 
 /// Resolves `.` and `..` as if `path` stood below `/`, and drops the leading slash.
 pub(crate) fn clean(path: &Path) -> PathBuf {
-    let mut result = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => result.push(name),
-            Component::ParentDir => {
-                result.pop();
+    let text = path.as_os_str().as_bytes();
+    let mut result = Vec::with_capacity(text.len());
+    for part in text.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => result.truncate(result.iter().rposition(|byte| *byte == b'/').unwrap_or(0)),
+            name => {
+                if !result.is_empty() {
+                    result.push(b'/');
+                }
+                result.extend_from_slice(name);
             }
-            Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
         }
     }
-    result
+    OsString::from_vec(result).into()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Component;
+
     use super::*;
 
     fn place(path: Option<&str>) -> Option<PathBuf> {

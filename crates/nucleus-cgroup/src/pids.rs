@@ -6,7 +6,7 @@ use rustix::fs::{CWD, Dir as ReadDir, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::dir::read_all;
+use crate::dir::read_list;
 use crate::error::Error;
 
 /// The processes of the cgroup at `path`, with those of all cgroups below when `recursive`. A cgroup that is gone, or
@@ -19,7 +19,7 @@ pub(crate) fn read(path: &Path, recursive: bool) -> Result<Vec<Pid>, Error> {
 
 fn collect(path: &Path, recursive: bool, found: &mut Vec<Pid>) -> Result<(), Error> {
     for file in ["cgroup.procs", "cgroup.threads"] {
-        match read_file(&path.join(file)) {
+        match read_list(&path.join(file)) {
             Ok(text) => {
                 found.extend(text.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)));
                 break;
@@ -36,10 +36,6 @@ fn collect(path: &Path, recursive: bool, found: &mut Vec<Pid>) -> Result<(), Err
         }
     }
     Ok(())
-}
-
-fn read_file(path: &Path) -> Result<String, Errno> {
-    read_all(&openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The names of the sub-cgroups of `path`; none when it is gone.

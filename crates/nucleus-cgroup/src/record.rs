@@ -4,9 +4,10 @@
 //! comes from a file, so that every path is checked to be a cgroup, and none a hierarchy's root, before anything is
 //! done to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{lstat, statfs};
@@ -175,7 +176,7 @@ impl Record {
     /// # Errors
     /// When it is gone or no cgroup.
     pub fn unified_dir(&self) -> Result<Option<OwnedFd>, Error> {
-        self.unified().map(|path| open(path).map(|dir| dir.fd)).transpose()
+        Ok(self.unified().map(open).transpose()?.and_then(|dir| dir.fd))
     }
 
     /// What a further process needs to move itself into the v1 hierarchies.
@@ -196,8 +197,10 @@ impl Record {
 
     fn open_joiner(&self, with_unified: bool) -> Result<Joiner, Error> {
         let v1 = self.distinct().into_iter().filter(|path| Some(*path) != self.unified());
-        let dirs = v1.map(open).collect::<Result<Vec<Dir>, _>>()?;
-        let unified = self.unified().filter(|_| with_unified).map(open).transpose()?;
+        // One file each: whether it is there shows when that is opened.
+        let known = |path: &Path| check(path).map(|_| Dir::at(path.to_path_buf()));
+        let dirs = v1.map(known).collect::<Result<Vec<Dir>, _>>()?;
+        let unified = self.unified().filter(|_| with_unified).map(known).transpose()?;
         Joiner::open(dirs.iter(), unified.as_ref())
     }
 
@@ -230,8 +233,11 @@ impl Record {
     }
 
     /// Each directory once: controllers that are mounted together share one.
-    pub(crate) fn distinct(&self) -> BTreeSet<&Path> {
-        self.paths.values().map(PathBuf::as_path).collect()
+    pub(crate) fn distinct(&self) -> Vec<&Path> {
+        let mut paths: Vec<&Path> = self.paths.values().map(PathBuf::as_path).collect();
+        paths.sort_unstable_by_key(|path| path.as_os_str());
+        paths.dedup_by_key(|path| path.as_os_str());
+        paths
     }
 }
 
@@ -284,7 +290,8 @@ fn check_kind(path: &Path) -> Result<Option<()>, Error> {
         path: path.to_path_buf(),
         problem,
     };
-    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+    let mut parts = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
+    if !path.is_absolute() || parts.any(|part| part == b"..") {
         return Err(wrong("is not a clean absolute path"));
     }
     let magic = match statfs(path) {

@@ -61,8 +61,9 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool, warn: Warn<'_>) -> R
 /// What survived or could not be removed; the state file is still there then, and no hook has run.
 pub fn destroy(container: Container, lock: Option<Lock>, durability: Durability, warn: Warn<'_>) -> Result<()> {
     crate::step("1", "kill");
-    kill_everything(&container)?;
-    let state = remove(container, durability, warn)?;
+    let vacated = kill_everything(&container)?;
+    let Container { dir, state, .. } = container;
+    clear(&dir, &state, vacated, durability, warn)?;
     drop(lock);
     run_poststop(&state, warn);
     Ok(())
@@ -75,11 +76,12 @@ fn knows_its_processes(state: &ContainerState) -> bool {
 }
 
 /// Kills init and every process of the container's control groups, and waits until init is gone. Control groups that
-/// nobody lives in any more may be removed on the way.
+/// nobody lives in any more may be removed on the way; true when none is left.
 ///
 /// # Errors
 /// When init survives SIGKILL for ten seconds.
-pub fn kill_everything(container: &Container) -> Result<()> {
+pub fn kill_everything(container: &Container) -> Result<bool> {
+    let mut vacated = false;
     if let Some(init) = &container.seen.init {
         // It may have ended meanwhile.
         let _ = init.send_signal(SIGKILL);
@@ -91,11 +93,13 @@ pub fn kill_everything(container: &Container) -> Result<()> {
     if knows_its_processes(&container.state) {
         let cgroup = cgroup_of(&container.state.cgroup);
         // Hardly ever is anybody left: then the control groups go as they are, and nobody needs to be looked for.
-        if !cgroup.remove_if_unused()? {
+        vacated = cgroup.remove_if_unused()?;
+        if !vacated {
             cgroup.kill_all(SIGKILL)?;
         }
     }
-    container.seen.init.as_ref().map_or(Ok(()), wait_until_gone)
+    container.seen.init.as_ref().map_or(Ok(()), wait_until_gone)?;
+    Ok(vacated)
 }
 
 fn wait_until_gone(init: &Process) -> Result<()> {
@@ -109,19 +113,20 @@ fn wait_until_gone(init: &Process) -> Result<()> {
     }
 }
 
-/// Removes control groups and directory of a container without processes.
+/// Removes the directory of a container without processes, and its control groups unless it has `vacated` them.
 ///
 /// # Errors
 /// What could not be removed; the state file is still there then.
-fn remove(container: Container, durability: Durability, warn: Warn<'_>) -> Result<ContainerState> {
-    let Container { dir, state, .. } = container;
-    clear(&dir, &state, durability, warn)?;
-    Ok(state)
-}
-
-fn clear(dir: &ContainerDir, state: &ContainerState, durability: Durability, warn: Warn<'_>) -> Result<()> {
+fn clear(
+    dir: &ContainerDir,
+    state: &ContainerState,
+    vacated: bool,
+    durability: Durability,
+    warn: Warn<'_>,
+) -> Result<()> {
     crate::step("2", "remove control groups");
     match knows_its_processes(state) {
+        true if vacated => {}
         true => cgroup_of(&state.cgroup).remove()?,
         false => {
             for path in cgroup_of(&state.cgroup).remove_unused()? {

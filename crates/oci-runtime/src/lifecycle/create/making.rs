@@ -50,12 +50,14 @@ impl Making {
         let Compiled { plan, host, cgroup, .. } = compiled;
         crate::step("4", "cgroup");
         let mut cgroup = cgroup.create()?;
+        let own_cgroup_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP.bits() as u64);
+        let record = cgroup.record();
+        let view = cgroup_view(&host.cgroups, &record, own_cgroup_namespace);
         // A rootless container may have to do without some of the groups that were planned.
-        self.state.cgroup = record_of(&cgroup.record());
+        self.state.cgroup = record_of(record);
         let (channel, init_end) = channel::pair().explain(|| "cannot make a socket pair")?;
         let network = net_devices::joined_network(&plan, &join)?;
         let joiner = cgroup.joiner()?;
-        let own_cgroup_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP.bits() as u64);
         let inputs = Inputs {
             last: Last {
                 channel: init_end,
@@ -69,7 +71,7 @@ impl Making {
             joiner: (!joiner.is_empty()).then_some(joiner),
             join,
             id_mapped: trees(&plan, notify)?,
-            cgroups: cgroup_view(&host.cgroups, &cgroup.record(), own_cgroup_namespace),
+            cgroups: view,
             procfs: host::open_procfs()?,
             console_socket: terminal.socket.take(),
             keyring: (!options.no_new_keyring).then(|| keyring_of(&options.id)).transpose()?,
@@ -93,7 +95,7 @@ impl Making {
 
     /// Step 3: the state says what will be made before it is.
     fn record(&mut self, compiled: &Compiled) -> Result<()> {
-        self.state.cgroup = record_of(&compiled.cgroup.record());
+        self.state.cgroup = record_of(compiled.cgroup.record());
         self.resctrl = Resctrl::prepare(compiled.plan.intel_rdt.as_ref(), self.state.id.as_str())?;
         self.state.resctrl = self.resctrl.as_ref().map(Resctrl::planned).unwrap_or_default();
         Ok(self.reservation.save(&self.state, Durability::Passing)?)

@@ -69,10 +69,10 @@ fn hook_records(hooks: &[Hook]) -> Vec<HookRecord> {
 }
 
 /// The control groups as the state file keeps them.
-pub fn record_of(record: &nucleus_cgroup::Record) -> CgroupRecord {
+pub fn record_of(record: nucleus_cgroup::Record) -> CgroupRecord {
     CgroupRecord {
-        driver: record.driver.clone(),
-        paths: record.paths.clone(),
-        unit: record.unit.clone(),
+        driver: record.driver,
+        paths: record.paths,
+        unit: record.unit,
     }
 }
