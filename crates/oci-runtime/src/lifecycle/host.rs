@@ -166,3 +166,54 @@ pub fn open_procfs() -> Result<OwnedFd, Failure> {
     }
     Ok(procfs)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::process::{Command, Stdio};
+
+    use super::{Host, in_user_namespace};
+
+    #[test]
+    fn the_last_capability_is_what_the_kernel_says_it_is() {
+        let said = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
+        assert_eq!(Host::last_capability().unwrap().to_string(), said.trim());
+    }
+
+    /// What the next test runs in a user namespace of its own.
+    #[test]
+    fn inside_a_user_namespace() {
+        if std::env::var_os("NUCLEUS_TEST_INSIDE").is_some() {
+            assert!(in_user_namespace());
+            println!("seen from inside");
+        }
+    }
+
+    #[test]
+    fn a_map_of_all_ids_does_not_make_a_user_namespace_the_initial_one() {
+        if in_user_namespace() || !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: only root of the initial user namespace maps all ids");
+        }
+        let mut child = Command::new("unshare")
+            .args(["--user", "sh", "-c", "echo made; read go; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--nocapture", "inside_a_user_namespace"])
+            .env("NUCLEUS_TEST_INSIDE", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut text = String::new();
+        said.read_line(&mut text).unwrap();
+        for map in ["uid_map", "gid_map"] {
+            std::fs::write(format!("/proc/{}/{map}", child.id()), "0 0 4294967295").unwrap();
+        }
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        said.read_to_string(&mut text).unwrap();
+        assert!(
+            child.wait().unwrap().success() && text.contains("seen from inside"),
+            "{text}"
+        );
+    }
+}
