@@ -4,8 +4,6 @@
 //! the kernel write down the address space. Of what it does, two things matter to a program with one thread: that
 //! descriptors 0 to 2 are open, and that a closed pipe is an error and not a signal.
 
-use std::io::Write;
-
 use rustix::io::Errno;
 
 /// Makes `$main`, a `fn() -> i32` that returns the exit code, the program's `main`.
@@ -35,11 +33,9 @@ pub fn prepare() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
-/// Ends the process, once standard output is written. What the C library does besides when a program ends, for its own
-/// streams and for whoever has registered with it, is of no use here and copies some pages.
+/// Ends the process. Whoever has written to standard output has flushed it; what the C library does when a program ends, for
+/// its own streams and for whoever has registered with it, is of no use here and copies some pages.
 pub fn leave(status: i32) -> ! {
-    // Whoever cannot write has said so, or does not care.
-    let _ = std::io::stdout().flush();
     // SAFETY: ends the process and nothing else.
     unsafe { libc::_exit(status) }
 }

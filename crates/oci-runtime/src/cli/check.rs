@@ -37,10 +37,10 @@ pub fn main(args: &Args, systemd: bool) -> Outcome {
     let bundle: &Path = &std::path::absolute(&args.bundle)?;
     let checked = check::check(bundle, systemd).map_err(|error| format!("nucleus check failed: {error}"))?;
     let plan = without_empty(document(&checked.plan, &checked.cgroups));
-    match args.format {
+    super::print(&match args.format {
         Format::Json => {
             let all = json!({ "plan": plan, "warnings": checked.plan.warnings });
-            println!("{}", serde_json::to_string_pretty(&all)?);
+            serde_json::to_string_pretty(&all)? + "\n"
         }
         Format::Text => {
             let mut text = String::new();
@@ -48,10 +48,9 @@ pub fn main(args: &Args, systemd: bool) -> Outcome {
             for warning in &checked.plan.warnings {
                 let _ = writeln!(text, "warning: {warning}");
             }
-            print!("{text}");
+            text
         }
-    }
-    Ok(0)
+    })
 }
 
 /// Removes what says nothing: null, false, and what is empty after that.

@@ -231,8 +231,7 @@ const UNSAFE_ANNOTATIONS: &[&str] = &["org.systemd.property."];
 
 /// Prints the document.
 pub fn main() -> Outcome {
-    print!("{}", document()?);
-    Ok(0)
+    super::print(&document()?)
 }
 
 /// The document, pretty-printed, newline at the end.

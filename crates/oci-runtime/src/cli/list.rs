@@ -28,8 +28,7 @@ enum Format {
 pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
     let store = super::open_store(root, false)?;
     if args.quiet {
-        store.ids()?.iter().for_each(|id| println!("{id}"));
-        return Ok(0);
+        return super::print(&store.ids()?.iter().map(|id| format!("{id}\n")).collect::<String>());
     }
     let mut containers = Vec::new();
     for id in store.ids()? {
@@ -49,8 +48,8 @@ pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
         .zip(&owners)
         .map(|(container, owner)| container.state.output(container.seen.status, owner))
         .collect();
-    match args.format {
-        Format::Json => println!("{}", serde_json::to_string(&shown)?),
+    super::print(&match args.format {
+        Format::Json => serde_json::to_string(&shown)? + "\n",
         Format::Table => {
             let row = |state: &StateOutput<'_>| {
                 vec![
@@ -63,13 +62,9 @@ pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
                 ]
             };
             let rows: Vec<Vec<String>> = shown.iter().map(row).collect();
-            print!(
-                "{}",
-                table::render(&["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], &rows)
-            );
+            table::render(&["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], &rows)
         }
-    }
-    Ok(0)
+    })
 }
 
 /// The user's name, or `#UID` as runc shows a user without one. Static programs cannot ask the name service.

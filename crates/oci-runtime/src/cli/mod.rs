@@ -29,6 +29,7 @@ mod verbs;
 mod version;
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, Command};
@@ -247,8 +248,7 @@ fn in_one_line(error: &clap::Error) -> String {
 
 fn dispatch(flags: &GlobalFlags, help: bool, words: Vec<OsString>, log: &Log) -> Outcome {
     if flags.version {
-        print!("{}", version::text());
-        return Ok(0);
+        return print(&version::text());
     }
     let mut words = words.into_iter();
     let verb = words.next().filter(|_| !help);
@@ -277,7 +277,14 @@ fn no_such(verb: &OsStr, log: &Log) -> i32 {
 }
 
 fn show(mut command: Command) -> Outcome {
-    print!("{}", command.render_help());
+    print(&command.render_help().to_string())
+}
+
+/// Writes to standard output at once: nothing is left for the end of the process.
+fn print(text: &str) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| format!("cannot write to standard output: {error}"))?;
     Ok(0)
 }
 

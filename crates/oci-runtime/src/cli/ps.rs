@@ -31,9 +31,8 @@ pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
     let (id, arguments) = args.words.split_first().ok_or("ps: needs the name of a container")?;
     let id = ContainerId::parse(id.to_str().unwrap_or_default())?;
     let pids = ps::pids(&super::open_store(root, false)?, &id)?;
-    match args.format {
-        Format::Json => println!("{}", serde_json::to_string(&pids)?),
-        Format::Table => print!("{}", ps::table(&pids, arguments)?),
-    }
-    Ok(0)
+    super::print(&match args.format {
+        Format::Json => serde_json::to_string(&pids)? + "\n",
+        Format::Table => ps::table(&pids, arguments)?,
+    })
 }

@@ -29,9 +29,6 @@ impl Args {
 pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
     let container = Container::open(&super::open_store(root, false)?, &args.id)?;
     let owner = super::list::user_name(container.state.owner);
-    println!(
-        "{}",
-        serde_json::to_string_pretty(&container.state.output(container.seen.status, &owner))?
-    );
-    Ok(0)
+    let output = container.state.output(container.seen.status, &owner);
+    super::print(&(serde_json::to_string_pretty(&output)? + "\n"))
 }
