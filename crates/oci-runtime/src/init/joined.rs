@@ -68,7 +68,7 @@ impl Newborn for Guest {
 
     fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure> {
         match self.way.take() {
-            Some(way) => enter(plan, way),
+            Some(way) => enter(plan, &self.last, way),
             None => Ok(()),
         }
     }
@@ -91,10 +91,10 @@ impl Newborn for Guest {
 }
 
 /// Steps 1 and 2.
-fn enter(plan: &Plan, way: Way) -> Result<(), Failure> {
+fn enter(plan: &Plan, last: &Last, way: Way) -> Result<(), Failure> {
     crate::step("guest:1", "tie to the runtime, control groups");
     tie_to_runtime()?;
-    take_place(plan, way.joiner.as_ref())?;
+    take_place(last, way.joiner.as_ref())?;
     settle(plan)?;
     crate::step("guest:2", "namespaces");
     be_unreadable()?;

@@ -81,6 +81,8 @@ pub struct Last {
     pub log_fd: Option<i32>,
     /// The caller itself runs in a user namespace.
     pub in_user_namespace: bool,
+    /// The score of the OOM killer that is wanted, where it is not the one that we have from the caller.
+    pub oom_score_adj: Option<i32>,
     /// What container-side hooks are told.
     pub hook_state: hooks::State,
 }
@@ -138,9 +140,9 @@ impl Newborn for Inputs {
     }
 
     /// Steps 1 and 3: joins everything that is joined by path.
-    fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure> {
+    fn enter_as_middle(&mut self, _plan: &Plan) -> Result<(), Failure> {
         tie_to_runtime()?;
-        take_place(plan, self.joiner.take().as_ref())?;
+        take_place(&self.last, self.joiner.take().as_ref())?;
         be_unreadable()?;
         join_namespaces(&self.join)?;
         self.join.clear();
@@ -186,7 +188,7 @@ fn steps(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
 fn early(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     crate::step("init:1", "tie to the runtime, control groups");
     tie_to_runtime()?;
-    take_place(plan, inputs.joiner.as_ref())?;
+    take_place(&inputs.last, inputs.joiner.as_ref())?;
     if inputs.adopted {
         await_host(&inputs.last)?;
     }
@@ -209,11 +211,11 @@ fn be_unreadable() -> Result<(), Failure> {
 }
 
 /// Control groups and the score of the OOM killer, while the host's rights and its /proc are ours.
-fn take_place(plan: &Plan, joiner: Option<&Joiner>) -> Result<(), Failure> {
+fn take_place(last: &Last, joiner: Option<&Joiner>) -> Result<(), Failure> {
     if let Some(joiner) = joiner {
         joiner.join_self().map_err(|error| Failure::new(error.to_string()))?;
     }
-    if let Some(score) = plan.process.as_ref().and_then(|process| process.oom_score_adj) {
+    if let Some(score) = last.oom_score_adj {
         std::fs::write("/proc/self/oom_score_adj", score.to_string())
             .explain(|| format!("process.oomScoreAdj: cannot set {score}"))?;
     }

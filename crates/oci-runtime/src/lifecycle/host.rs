@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
 
 use crate::init::failure::{Explain, Failure};
+use crate::plan::Plan;
 use crate::rootfs::cgroup_mount::View;
 use crate::rootfs::root::PROC_MAGIC;
 
@@ -165,6 +166,15 @@ pub fn open_procfs() -> Result<OwnedFd, Failure> {
         return Err(Failure::new("/proc is not the procfs filesystem"));
     }
     Ok(procfs)
+}
+
+/// The score of the OOM killer for a process of this plan; none when it is ours, which every child has. To set it in a new
+/// process, the kernel would first have to fill its /proc/PID.
+pub fn oom_score_to_set(plan: &Plan) -> Option<i32> {
+    let wanted = plan.process.as_ref()?.oom_score_adj?;
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj");
+    let own = own.ok().and_then(|text| text.trim_ascii_end().parse().ok());
+    (own != Some(wanted)).then_some(wanted)
 }
 
 #[cfg(test)]

@@ -66,6 +66,7 @@ impl Making {
                 preserve_fds: options.preserve_fds.clone(),
                 log_fd: options.log_fd,
                 in_user_namespace: host.in_user_namespace,
+                oom_score_adj: host::oom_score_to_set(&plan),
                 hook_state: hook_state(&self.state),
             },
             joiner: (!joiner.is_empty()).then_some(joiner),

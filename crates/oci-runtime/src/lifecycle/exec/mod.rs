@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use nix::sys::signalfd::SignalFd;
 use nucleus_core::{ContainerId, Operation, Process, Status, Store};
 
-use super::host::{Host, in_user_namespace};
+use super::host::{Host, in_user_namespace, oom_score_to_set};
 use super::pidfd_socket::PidfdSocket;
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
@@ -170,6 +170,7 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
             preserve_fds: options.preserve_fds.clone(),
             log_fd: options.log_fd,
             in_user_namespace: in_user_namespace(),
+            oom_score_adj: oom_score_to_set(plan),
             hook_state: hook_state(&container.state),
         },
         way: Some(Way {
