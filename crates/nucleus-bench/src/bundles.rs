@@ -78,7 +78,12 @@ impl Bundles {
         self.adapt(&mut config, case, program, layout);
         let bundle = self.work.join(format!("{case}-{program}-{layout:?}"));
         fs::create_dir_all(&bundle)?;
-        fs::write(bundle.join("config.json"), serde_json::to_vec_pretty(&config)?)?;
+        // `runc spec` writes for people, engines write all in one line.
+        let text = match file.starts_with("runc-spec") {
+            true => serde_json::to_vec_pretty(&config)?,
+            false => serde_json::to_vec(&config)?,
+        };
+        fs::write(bundle.join("config.json"), text)?;
         Ok((bundle, config))
     }
 
