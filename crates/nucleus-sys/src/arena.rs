@@ -3,7 +3,7 @@
 //! A verb asks for some thousand small pieces and ends. The C library's allocator spends most of its time on what such a
 //! process does not need: heaps for threads, merging of neighbours, giving back to the kernel. Here a freed piece waits
 //! in the list of its size for the next one of that size, new ones are cut off one block, and the block's pages are asked
-//! for four at a time, since a page fault for each costs three times as much. What is too large for the lists, or is
+//! for three at a time, since a page fault for each costs three times as much. What is too large for the lists, or is
 //! asked for when the block is used up or a second thread has been started, comes from the C library. Nothing grows in a
 //! process that waits or repeats itself for days.
 
@@ -16,7 +16,7 @@ use crate::process::is_alone;
 /// Bytes of the block.
 const SIZE: usize = 512 << 10;
 /// Bytes that are asked of the kernel at a time.
-const STEP: usize = 4 * PAGE;
+const STEP: usize = 3 * PAGE;
 const PAGE: usize = 4096;
 /// Sizes are rounded up to this, and no piece is aligned to more.
 const GRAIN: usize = 16;

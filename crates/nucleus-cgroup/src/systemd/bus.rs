@@ -125,6 +125,8 @@ pub(super) fn user_address() -> Option<String> {
 }
 
 /// Opens a connection, has the conversation, and closes it, all within [`PATIENCE`].
+// Never inlined: the futures take 8 KiB of the stack, and callers without systemd need none of it.
+#[inline(never)]
 fn talk<T>(
     bus: Bus,
     what: &str,

@@ -10,6 +10,8 @@ use crate::lifecycle::{Result, exec};
 use crate::plan::{Hook, Plan};
 
 /// What a cleaner needs is in the record before anything else is made.
+// Never inlined, for the same reason as `compile`.
+#[inline(never)]
 pub fn initial_state(options: &Options, compiled: &Compiled) -> Result<ContainerState> {
     let plan = &compiled.plan;
     let args = plan.process.iter().flat_map(|process| &process.args);
