@@ -91,7 +91,7 @@ extern "C" fn early(stack: *const usize) {
 /// Asks for the pages that any of these verbs writes to, all at once: a page fault for each costs more. These are the
 /// stack that reading a config takes, and the variables beyond the allocator's block, most of them the C library's.
 fn populate_memory(top: usize) {
-    const STACK: usize = 16 * PAGE;
+    const STACK: usize = 12 * PAGE;
     let begin = (top - STACK) & !(PAGE - 1);
     // The mapping grows by being touched only.
     // SAFETY: free stack, far within the least limit that a program can be started with.
