@@ -1,7 +1,7 @@
 //! How many system calls each verb makes, whole tree, against the table that is committed (calls.txt).
 //!
 //! The program in the container does not count. Nor do: reads of files whose length is the machine's (the mount table, the
-//! process's maps), `madvise`, by which the allocator asks for memory, four pages at a time, and so as often as the machine's
+//! process's maps), `madvise`, by which the allocator asks for memory, three pages at a time, and so as often as the machine's
 //! paths are long, and `fcntl(F_GETFD)`, with which the standard library of a debug build looks at each descriptor before
 //! it closes it. So debug and release builds have the same table. `NUCLEUS_TEST_RECORD=1` writes the table anew.
 
