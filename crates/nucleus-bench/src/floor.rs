@@ -1,4 +1,4 @@
-//! A config.json → the list of steps for the floor (crates/nucleus-sys/examples/floor.rs).
+//! A config.json → the list of steps for the floor (crates/nucleus-sys/examples/floor).
 //!
 //! Only what the measured configs have; anything else in `mounts` or `namespaces` is an error, so that the floor can never
 //! do less than the config asks for without a word.
