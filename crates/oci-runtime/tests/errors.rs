@@ -489,13 +489,3 @@ fn a_systemd_that_is_not_there() {
     );
     test.nothing_left();
 }
-
-#[test]
-fn output_that_cannot_be_written_is_an_error_and_no_panic() {
-    let Some(test) = Test::new() else { return };
-    for verb in ["list", "features", "--version", "--help"] {
-        let out = test.runtime().arg(verb).redirected(">/dev/full").run();
-        let out = out.fails("cannot write to standard output");
-        assert_eq!(out.stderr.trim_end().lines().count(), 1, "one line: {out}");
-    }
-}
