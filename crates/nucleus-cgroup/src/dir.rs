@@ -49,6 +49,11 @@ impl Dir {
         }
     }
 
+    /// Opens a control file for reading.
+    pub(crate) fn reader(&self, file: &str) -> Result<OwnedFd, Errno> {
+        self.open_file(file, OFlags::RDONLY)
+    }
+
     /// Opens a control file for writing.
     pub(crate) fn writer(&self, file: &str) -> Result<OwnedFd, Errno> {
         self.open_file(file, OFlags::WRONLY)
@@ -61,7 +66,7 @@ impl Dir {
 
     /// Reads a control file that holds values; not one that lists processes.
     pub(crate) fn read(&self, file: &str) -> Result<String, Errno> {
-        read_all(&self.open_file(file, OFlags::RDONLY)?, Records::One)
+        read_all(&self.reader(file)?, Records::One)
     }
 
     /// The path of a control file, for messages.
@@ -88,15 +93,17 @@ pub(crate) enum Records {
 
 /// Reads a file of one record by its path.
 pub(crate) fn read_path(path: &Path) -> Result<String, Error> {
-    openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .and_then(|fd| read_all(&fd, Records::One))
-        .map_err(Error::file("read", path))
+    read_file(path, Records::One).map_err(Error::file("read", path))
 }
 
 /// Reads a file of many records by its path.
 pub(crate) fn read_list(path: &Path) -> Result<String, Errno> {
+    read_file(path, Records::Many)
+}
+
+fn read_file(path: &Path, records: Records) -> Result<String, Errno> {
     let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    read_all(&fd, Records::Many)
+    read_all(&fd, records)
 }
 
 /// Reads to the end; what is not UTF-8 (a cgroup's name may be anything) is replaced.

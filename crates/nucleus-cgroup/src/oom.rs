@@ -58,7 +58,8 @@ impl Record {
 
 fn watch_v1(dir: &Dir) -> Result<Kind, Error> {
     let witness = dir.file("memory.oom_control");
-    let control = openat(CWD, &witness, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    let control = dir
+        .reader("memory.oom_control")
         .map_err(Error::file("open", &witness))?;
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(Error::file("watch", &witness))?;
     let pair = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());

@@ -11,13 +11,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::null_mut;
 
-use crate::process::is_alone;
+use crate::process::{PAGE, is_alone};
 
 /// Bytes of the block.
 const SIZE: usize = 512 << 10;
 /// Bytes that are asked of the kernel at a time.
 const STEP: usize = 3 * PAGE;
-const PAGE: usize = 4096;
 /// Sizes are rounded up to this, and no piece is aligned to more.
 const GRAIN: usize = 16;
 /// Up to here there is a list for each size in grains, from here on one for each power of two.

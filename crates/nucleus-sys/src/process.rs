@@ -12,6 +12,9 @@ use crate::{arena, check};
 /// Join the cgroup of [`Clone::cgroup`] at birth (`clone3(2)`, Linux 5.7).
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// Bytes of a page on the machines that the binary is built for.
+pub(crate) const PAGE: usize = 4096;
+
 unsafe extern "C" {
     /// sys/single_threaded.h of glibc 2.32 and later: not 0 while no second thread was ever started.
     static __libc_single_threaded: c_char;
@@ -29,7 +32,6 @@ pub(crate) fn is_alone() -> bool {
 /// Gives the pages of the program's own file back, code and constants; what is touched again comes from the page cache.
 /// For a process that is going to wait for long: none of them counts as its own memory then (madvise(2), MADV_DONTNEED).
 pub fn release_code() {
-    const PAGE: usize = 4096;
     let start = (&raw const __executable_start as usize).next_multiple_of(PAGE);
     let end = (&raw const etext as usize) / PAGE * PAGE;
     // SAFETY: between these addresses lies nothing but the unwritable, private mapping of the file, of which a page that is

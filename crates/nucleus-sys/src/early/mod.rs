@@ -15,6 +15,7 @@ mod in_place;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arena;
+use crate::process::PAGE;
 
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
@@ -51,8 +52,6 @@ core::arch::global_asm!(
 
 /// The subcommands that run from a sealed copy.
 pub const SEALED_VERBS: [&str; 4] = ["create", "run", "exec", "restore"];
-
-const PAGE: usize = 4096;
 
 unsafe extern "C" {
     /// The first byte after the program's variables (ld(1) and lld define it).

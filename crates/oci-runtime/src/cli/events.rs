@@ -1,6 +1,6 @@
 //! `nucleus events`: one JSON object on a line for each event, as runc prints them.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,8 +30,7 @@ pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
     let mut print = |event: &Event<'_>| -> crate::lifecycle::Result<bool> {
         let mut line = serde_json::to_string(event).map_err(|error| Failure::new(error.to_string()))?;
         line.push('\n');
-        let mut out = std::io::stdout().lock();
-        match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+        match super::write_out(&line) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
             result => Ok(result.explain(|| "cannot write to standard output").map(|()| true)?),
         }

@@ -281,10 +281,14 @@ fn show(mut command: Command) -> Outcome {
 }
 
 /// Writes to standard output at once: nothing is left for the end of the process.
-fn print(text: &str) -> Outcome {
+fn write_out(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| format!("cannot write to standard output: {error}"))?;
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+/// [`write_out`] for a verb that has nothing more to do.
+fn print(text: &str) -> Outcome {
+    write_out(text).map_err(|error| format!("cannot write to standard output: {error}"))?;
     Ok(0)
 }
 

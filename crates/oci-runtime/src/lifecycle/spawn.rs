@@ -202,6 +202,7 @@ impl<N: Newborn> Cloned<N> {
 }
 
 /// The process that the middle one has made.
+// Rare: never inlined, so that its locals do not lie on the stack that init is cloned with.
 #[inline(never)]
 fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Init, Failure> {
     let pidfd = middle.pidfd().explain(|| "the process that joins namespaces")?;
@@ -223,6 +224,7 @@ fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Init, Failure> {
     })
 }
 
+// As above.
 #[inline(never)]
 fn be_middle(plan: &Plan, mut newborn: impl Newborn, flags: u64) -> i32 {
     let made = newborn.enter_as_middle(plan).and_then(|()| {

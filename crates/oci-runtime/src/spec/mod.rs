@@ -322,9 +322,13 @@ fn refused(text: &[u8], has_rdt: bool) -> Option<(&'static str, &'static str)> {
     }
     // Hardly any config has one of the words at all, and searching is a hundred times quicker than parsing. An escape
     // could spell them in another way.
-    const SIGNS: [&str; 4] = ["\"landlock\"", "\\u", "\"enableCMT\"", "\"enableMBM\""];
-    let signs = if has_rdt { &SIGNS[..] } else { &SIGNS[..2] };
-    if std::str::from_utf8(text).is_ok_and(|text| !signs.iter().any(|sign| text.contains(sign))) {
+    const SIGNS: [&str; 2] = ["\"landlock\"", "\\u"];
+    const SIGNS_OF_RDT: [&str; 2] = ["\"enableCMT\"", "\"enableMBM\""];
+    let has_a_sign = |text: &str| {
+        let has = |signs: &[&str]| signs.iter().any(|sign| text.contains(sign));
+        has(&SIGNS) || has_rdt && has(&SIGNS_OF_RDT)
+    };
+    if std::str::from_utf8(text).is_ok_and(|text| !has_a_sign(text)) {
         return None;
     }
     let extra: Extra = serde_json::from_slice(text).ok()?;
