@@ -62,7 +62,7 @@ tester_kill() { pod kill mine && is 'exit code' 137 pod wait mine && pod rm mine
 mine_gone() { no_units "$tester_ctl" 'libpod*' && no_cgroups "libpod-*$(mine)*"; }
 tester_oom() {
     local status=0
-    pod run --name oom --memory 16m --memory-swap 16m $I sh -c "$MUCH" || status=$?
+    pod run --name oom "${MUCH_AND_STAY[@]}" || status=$?
     is 'the exit status' 3 echo $status && is 'out of memory' true pod inspect -f '{{.State.OOMKilled}}' oom && pod rm oom
 }
 tester_pod() {

@@ -132,7 +132,7 @@ events() {
 stopped_removed() { podman rm deaf && gone deaf; }
 
 memory_runs_out() {
-    ends 3 '' podman run --name oom --cidfile /tmp/oom.id --memory 16m --memory-swap 16m $I sh -c "$MUCH" \
+    ends 3 '' podman run --name oom --cidfile /tmp/oom.id "${MUCH_AND_STAY[@]}" \
         && status oom OOMKilled=true ExitCode=3 || return 1
     is 'failed units' '' systemctl list-units --failed --plain --no-legend 'libpod-*' && podman rm oom && gone oom
 }
