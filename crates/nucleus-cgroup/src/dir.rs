@@ -109,11 +109,15 @@ fn read_file(path: &Path, records: Records) -> Result<String, Errno> {
 /// Reads to the end; what is not UTF-8 (a cgroup's name may be anything) is replaced.
 pub(crate) fn read_all(fd: &OwnedFd, records: Records) -> Result<String, Errno> {
     let mut content = Vec::new();
+    let step = match records {
+        Records::One => 1024,
+        Records::Many => 4096,
+    };
     loop {
-        content.reserve(match records {
-            Records::One => 1024,
-            Records::Many => 4096,
-        });
+        // Most files end in the first step, and a read of nothing needs no further one.
+        if content.capacity() - content.len() < step / 2 {
+            content.reserve(step);
+        }
         let room = content.capacity() - content.len();
         let count = retry_on_intr(|| rustix::io::read(fd, spare_capacity(&mut content)))?;
         if count == 0 || (count < room && records == Records::One) {

@@ -194,19 +194,19 @@ fn parse_own(text: &str) -> Vec<Membership<'_>> {
 fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
     for mount in mountinfo.lines().filter_map(Mount::parse) {
-        if mount.point == ROOT {
+        if mount.point == ROOT.as_bytes() {
             // What lies below an earlier mount of the whole place is out of sight.
             found.clear();
         }
-        if mount.fstype != "cgroup" {
+        if mount.fstype != b"cgroup" {
             continue;
         }
-        let of = |option: &str| {
+        let of = |option: &[u8]| {
             memberships
                 .iter()
-                .find(|member| member.first == option && !option.is_empty())
+                .find(|member| member.first.as_bytes() == option && !option.is_empty())
         };
-        let Some(member) = mount.options.split(',').find_map(of) else {
+        let Some(member) = mount.options.split(|byte| *byte == b',').find_map(of) else {
             continue;
         };
         let controllers: Vec<String> = member.controllers.split(',').map(str::to_owned).collect();
@@ -217,7 +217,7 @@ fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarch
             continue;
         }
         let own = match mount.root {
-            "/" => Path::new(member.path),
+            b"/" => Path::new(member.path),
             root => Path::new(member.path)
                 .strip_prefix(unescape(root))
                 .unwrap_or(Path::new("")),
@@ -232,41 +232,39 @@ fn parse_mounts(mountinfo: &str, memberships: &[Membership<'_>]) -> Vec<Hierarch
     found
 }
 
-/// The fields of a mountinfo line that matter here; names are escaped.
+/// The fields of a mountinfo line that matter here; names are escaped. Bytes, as to look for characters takes five times as long.
 struct Mount<'a> {
-    root: &'a str,
-    point: &'a str,
-    fstype: &'a str,
-    options: &'a str,
+    root: &'a [u8],
+    point: &'a [u8],
+    fstype: &'a [u8],
+    options: &'a [u8],
 }
 
 impl<'a> Mount<'a> {
     /// `None` for a mount that is not at or below /sys/fs/cgroup, which most are: their lines are not read on.
     fn parse(line: &'a str) -> Option<Mount<'a>> {
-        let mut fields = line.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        if !matches!(point.strip_prefix(ROOT)?.bytes().next(), None | Some(b'/')) {
+        let mut fields = line.as_bytes().split(|byte| *byte == b' ');
+        let (root, point) = (fields.nth(3)?, fields.next()?);
+        if !matches!(point.strip_prefix(ROOT.as_bytes())?, [] | [b'/', ..]) {
             return None;
         }
         // Type, source and the file system's own options come last, after a varying number of optional fields.
-        let mut fields = line.rsplit(' ');
         Some(Mount {
             root,
             point,
-            options: fields.next()?,
-            fstype: fields.nth(1)?,
+            options: fields.next_back()?,
+            fstype: fields.nth_back(1)?,
         })
     }
 }
 
 /// Undoes the kernel's `\040` for blanks and the like.
-fn unescape(text: &str) -> PathBuf {
-    use std::ffi::OsString;
-    use std::os::unix::ffi::OsStringExt;
-    if !text.contains('\\') {
-        return text.into();
+fn unescape(bytes: &[u8]) -> PathBuf {
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    if !bytes.contains(&b'\\') {
+        return OsStr::from_bytes(bytes).into();
     }
-    let bytes = text.as_bytes();
     let mut result = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((&first, tail)) = rest.split_first() {

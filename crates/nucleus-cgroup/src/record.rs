@@ -134,12 +134,24 @@ impl Record {
     /// # Errors
     /// [`Error::Path`] for a path that is no cgroup; else the directory that cannot be removed.
     pub fn remove_if_unused(&self) -> Result<bool, Error> {
+        self.remove_each(remove_empty)
+    }
+
+    /// [`Record::remove_if_unused`] for directories that this very process has made: they need not be checked.
+    ///
+    /// # Errors
+    /// The directory that cannot be removed.
+    pub fn remove_own_if_unused(&self) -> Result<bool, Error> {
+        self.remove_each(remove_known)
+    }
+
+    fn remove_each(&self, remove: fn(&Path) -> Result<bool, Error>) -> Result<bool, Error> {
         if self.unit.is_some() {
             return Ok(false);
         }
         let mut unused = true;
         for path in self.distinct() {
-            unused &= remove_empty(path)?;
+            unused &= remove(path)?;
         }
         Ok(unused)
     }
@@ -258,10 +270,18 @@ fn remove(path: &Path) -> Result<(), Error> {
 /// Removes one recorded cgroup, in two calls; false when it is in use. A hierarchy's root is a mount point and so never
 /// goes.
 fn remove_empty(path: &Path) -> Result<bool, Error> {
-    match check_kind(path)?.map(|()| rmdir(path)) {
-        None | Some(Ok(())) => Ok(true),
-        Some(Err(Errno::BUSY | Errno::NOTEMPTY)) => Ok(false),
-        Some(Err(errno)) => Err(Error::file("remove cgroup", path)(errno)),
+    match check_kind(path)? {
+        None => Ok(true),
+        Some(()) => remove_known(path),
+    }
+}
+
+/// Removes one directory that is a cgroup; false when it is in use.
+fn remove_known(path: &Path) -> Result<bool, Error> {
+    match rmdir(path) {
+        Ok(()) => Ok(true),
+        Err(Errno::BUSY | Errno::NOTEMPTY) => Ok(false),
+        Err(errno) => Err(Error::file("remove cgroup", path)(errno)),
     }
 }
 

@@ -93,7 +93,10 @@ pub fn kill_everything(container: &Container) -> Result<bool> {
     if knows_its_processes(&container.state) {
         let cgroup = cgroup_of(&container.state.cgroup);
         // Hardly ever is anybody left: then the control groups go as they are, and nobody needs to be looked for.
-        vacated = cgroup.remove_if_unused()?;
+        vacated = match container.own {
+            true => cgroup.remove_own_if_unused()?,
+            false => cgroup.remove_if_unused()?,
+        };
         if !vacated {
             cgroup.kill_all(SIGKILL)?;
         }

@@ -63,7 +63,12 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
         Err(_) => (Status::Running, Some(init)),
     };
     let seen = Observation { status, init };
-    let container = Container { dir, state, seen };
+    let container = Container {
+        dir,
+        state,
+        seen,
+        own: true,
+    };
     delete::destroy(container, Some(lock), Durability::Passing, warn)?;
     outcome
 }

@@ -55,6 +55,8 @@ pub struct Container {
     pub state: ContainerState,
     /// Its status and its init.
     pub seen: Observation,
+    /// Whether this very process has made it, so that its record need not be doubted.
+    pub own: bool,
 }
 
 impl Container {
@@ -74,7 +76,12 @@ impl Container {
     pub fn observe(dir: ContainerDir) -> Result<Self> {
         let state = dir.load()?;
         let seen = dir.observe(&state, || frozen(&state.cgroup))?;
-        Ok(Self { dir, state, seen })
+        Ok(Self {
+            dir,
+            state,
+            seen,
+            own: false,
+        })
     }
 
     /// Refuses an operation that the status does not allow.

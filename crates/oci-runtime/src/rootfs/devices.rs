@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::root::{Root, attach, clone_mount_at};
+use super::root::{Names, Root, attach, clone_mount_at};
 use crate::init::failure::{Explain, Failure};
 use crate::plan::Device;
 
@@ -32,7 +32,7 @@ pub fn make_all(root: &mut Root, devices: &[Device], bind: bool) -> Result<(), F
     if !root.is_anchored(dev) {
         // As long as nothing is mounted there it may be exchanged at any time: it is resolved once.
         let fd = root.make_dir(dev).explain(|| "cannot open /dev of the container")?;
-        root.anchor(dev, fd);
+        root.anchor(dev, fd, Names::OfAnyone);
     }
     for device in devices {
         let what = || format!("linux.devices: cannot make {}", device.path.display());

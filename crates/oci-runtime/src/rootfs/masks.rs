@@ -2,7 +2,7 @@
 //!
 //! Files are covered by /dev/null, directories by an empty read-only tmpfs. What covers is opened once and proven to
 //! be what it must be (CVE-2025-31133); both are attached by descriptor, so that no path of the container is looked
-//! up twice. Paths that do not exist are left out, as config-linux.md says.
+//! up twice, except for names that only the kernel makes. Paths that do not exist are left out, as config-linux.md says.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
-use super::root::{Root, attach, clone_mount, is_dir};
+use super::place::Place;
+use super::root::{Root, clone_mount};
 use crate::init::failure::{Explain, Failure};
 
 const READ_ONLY: Attributes = Attributes {
@@ -27,13 +28,15 @@ const READ_ONLY: Attributes = Attributes {
 /// The first failure, named by the path.
 pub fn make_read_only(root: &Root, paths: &[PathBuf]) -> Result<(), Failure> {
     for path in paths {
-        let Some(found) = find(root, path).explain(|| describe("readonlyPaths", path))? else {
-            continue;
-        };
         let cover = || {
-            let tree = clone_mount(&found, true)?;
+            let Some(place) = present(Place::of(root, path))? else {
+                return Ok(());
+            };
+            let Some(tree) = present(place.clone_mounts())? else {
+                return Ok(());
+            };
             set_attributes(&tree, READ_ONLY, true)?;
-            attach(tree, &found)
+            place.attach(tree)
         };
         cover().explain(|| describe("readonlyPaths", path))?;
     }
@@ -47,23 +50,26 @@ pub fn make_read_only(root: &Root, paths: &[PathBuf]) -> Result<(), Failure> {
 pub fn mask(root: &Root, paths: &[PathBuf], null: &OwnedFd) -> Result<(), Failure> {
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
-        let Some(found) = find(root, path).explain(|| describe("maskedPaths", path))? else {
-            continue;
-        };
-        cover(&found, null, &mut empty).explain(|| describe("maskedPaths", path))?;
+        cover(root, path, null, &mut empty).explain(|| describe("maskedPaths", path))?;
     }
     Ok(())
 }
 
-fn cover(found: &OwnedFd, null: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result<(), Errno> {
-    if !is_dir(found)? {
-        return attach(clone_mount(null, false)?, found);
+fn cover(root: &Root, path: &Path, null: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result<(), Errno> {
+    let Some(place) = present(Place::of(root, path))? else {
+        return Ok(());
+    };
+    let Some(is_dir) = present(place.is_dir())? else {
+        return Ok(());
+    };
+    if !is_dir {
+        return place.attach(clone_mount(null, false)?);
     }
     match empty {
-        Some(tmpfs) => attach(clone_mount(tmpfs, false)?, found),
+        Some(tmpfs) => place.attach(clone_mount(tmpfs, false)?),
         None => {
             let tmpfs = empty_tmpfs()?;
-            attach(&tmpfs, found)?;
+            place.attach(&tmpfs)?;
             *empty = Some(tmpfs);
             Ok(())
         }
@@ -112,11 +118,11 @@ pub fn make_root_read_only(root: &Root) -> Result<(), Failure> {
     set_attributes(root, READ_ONLY, false).explain(|| "root.readonly: cannot make the root filesystem read-only")
 }
 
-fn find(root: &Root, path: &Path) -> Result<Option<OwnedFd>, Errno> {
-    match root.resolve(path, OFlags::PATH) {
-        Ok(found) => Ok(Some(found)),
+/// `None` for what is not there.
+fn present<T>(found: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match found {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(error) => Err(error),
+        other => other.map(Some),
     }
 }
 

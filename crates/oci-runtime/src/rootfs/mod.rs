@@ -10,4 +10,5 @@ pub mod devices;
 pub mod masks;
 pub mod mounts;
 pub mod pivot;
+mod place;
 pub mod root;

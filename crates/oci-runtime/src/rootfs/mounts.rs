@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use super::root::{PROC_MAGIC, Root, attach, clone_mount_at, is_dir, mount_on, mounted_on};
+use super::root::{Names, PROC_MAGIC, Root, attach, clone_mount_at, is_dir, mount_on, mounted_on};
 use super::{cgroup_mount, copy_up};
 use crate::init::failure::{Explain, Failure};
 use crate::plan::{Mount, MountKind};
@@ -79,7 +79,8 @@ fn new_filesystem(
     source: &std::ffi::CStr,
     procfs: &OwnedFd,
 ) -> Result<(), Errno> {
-    let target = directory(root, &mount.destination, fstype == c"proc" || fstype == c"sysfs")?;
+    let of_the_kernel = fstype == c"proc" || fstype == c"sysfs";
+    let target = directory(root, &mount.destination, of_the_kernel)?;
     let mut flags = MountFlags::from_bits_retain(mount.flags as u32);
     if is_dev(mount) {
         // The devices are still to be made; `seal_dev` makes it read-only after that.
@@ -112,7 +113,12 @@ fn new_filesystem(
     let made = mounted_on(&target)?;
     apply_attributes(&made, mount)?;
     if is_anchor {
-        root.anchor(&mount.destination, made);
+        let names = if of_the_kernel {
+            Names::OfTheKernel
+        } else {
+            Names::OfAnyone
+        };
+        root.anchor(&mount.destination, made, names);
     }
     Ok(())
 }
@@ -147,7 +153,8 @@ fn bind(root: &mut Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
     }
     attach(tree, directory(root, &mount.destination, false)?)?;
     if Root::is_anchor(&mount.destination) {
-        root.anchor(&mount.destination, rustix::io::fcntl_dupfd_cloexec(tree, 0)?);
+        let directory = rustix::io::fcntl_dupfd_cloexec(tree, 0)?;
+        root.anchor(&mount.destination, directory, Names::OfAnyone);
     }
     Ok(())
 }

@@ -32,7 +32,23 @@ const ANCHORS: [&[u8]; 3] = [b"proc", b"sys", b"dev"];
 pub struct Root {
     fd: OwnedFd,
     /// Those of [`ANCHORS`] that are known by now.
-    anchors: [Option<OwnedFd>; ANCHORS.len()],
+    anchors: [Option<Anchor>; ANCHORS.len()],
+}
+
+/// A directory that look-ups begin at.
+#[derive(Debug)]
+pub(super) struct Anchor {
+    pub(super) fd: OwnedFd,
+    pub(super) names: Names,
+}
+
+/// Who makes the names right below an anchor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// The kernel alone: the root of a procfs or sysfs, where no name can be exchanged between two look-ups.
+    OfTheKernel,
+    /// Whoever can write there.
+    OfAnyone,
 }
 
 impl AsFd for Root {
@@ -60,9 +76,9 @@ impl Root {
     }
 
     /// From now on what is below `path`, for which [`Root::is_anchor`] holds, is looked up from `directory`.
-    pub fn anchor(&mut self, path: &Path, directory: OwnedFd) {
+    pub fn anchor(&mut self, path: &Path, directory: OwnedFd, names: Names) {
         if let Some((at, _)) = nearest(path) {
-            self.anchors[at] = Some(directory);
+            self.anchors[at] = Some(Anchor { fd: directory, names });
         }
     }
 
@@ -72,9 +88,9 @@ impl Root {
     }
 
     /// The known anchor that `path` is at or below, and what is left of `path` there.
-    fn anchored<'a>(&self, path: &'a Path) -> Option<(BorrowedFd<'_>, &'a OsStr)> {
+    pub(super) fn anchored<'a>(&self, path: &'a Path) -> Option<(&Anchor, &'a OsStr)> {
         let (at, rest) = nearest(path)?;
-        Some((self.anchors[at].as_ref()?.as_fd(), rest))
+        Some((self.anchors[at].as_ref()?, rest))
     }
 
     /// Calls `work` with the directory at `path`, which is made if it is missing ([`Root::make_dir`]).
@@ -83,7 +99,7 @@ impl Root {
     /// As [`Root::make_dir`] and `work`.
     pub fn in_dir<T>(&self, path: &Path, work: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>) -> Result<T, Errno> {
         match self.anchored(path) {
-            Some((anchor, rest)) if rest.is_empty() => work(anchor),
+            Some((anchor, rest)) if rest.is_empty() => work(anchor.fd.as_fd()),
             _ => work(self.make_dir(path)?.as_fd()),
         }
     }
@@ -108,7 +124,7 @@ impl Root {
         let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
         if let Some((anchor, rest)) = self.anchored(path) {
             let rest = if rest.is_empty() { OsStr::new(".") } else { rest };
-            match open_in(anchor, rest, flags, resolve | ResolveFlags::BENEATH) {
+            match open_in(anchor.fd.as_fd(), rest, flags, resolve | ResolveFlags::BENEATH) {
                 // A link leads out of it, such as /dev/fd.
                 Err(Errno::XDEV) => {}
                 other => return other,
@@ -125,9 +141,9 @@ impl Root {
             // The way there may lead through a link.
             return None;
         }
-        rustix::fs::mkdirat(anchor, name, Mode::from_raw_mode(0o755)).ok()?;
+        rustix::fs::mkdirat(&anchor.fd, name, Mode::from_raw_mode(0o755)).ok()?;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        open_in(anchor, name, OFlags::PATH | OFlags::DIRECTORY, resolve).ok()
+        open_in(anchor.fd.as_fd(), name, OFlags::PATH | OFlags::DIRECTORY, resolve).ok()
     }
 
     /// Opens the directory at `path`, making what is missing of it (mode 0755), also behind a dangling link.
@@ -253,7 +269,11 @@ pub fn mounted_on(target: impl AsFd) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// As fstat(2).
 pub fn is_dir(fd: impl AsFd) -> Result<bool, Errno> {
-    Ok(rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode).is_dir())
+    Ok(is_dir_mode(&rustix::fs::fstat(fd)?))
+}
+
+pub(super) fn is_dir_mode(stat: &rustix::fs::Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()
 }
 
 /// Calls `mount` with a path that leads to `target`, as mount(2) takes no descriptor. The path is `.`: one below
@@ -291,7 +311,7 @@ pub fn clone_mount_at(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
     rustix::mount::open_tree(rustix::fs::CWD, path, clone_flags(recursive))
 }
 
-fn clone_flags(recursive: bool) -> OpenTreeFlags {
+pub(super) fn clone_flags(recursive: bool) -> OpenTreeFlags {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags | OpenTreeFlags::AT_RECURSIVE
@@ -395,7 +415,11 @@ mod tests {
         let (dir, mut root) = image();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         std::os::unix::fs::symlink("/outer", dir.path().join("dev/link")).unwrap();
-        root.anchor(Path::new("/dev"), root.make_dir(Path::new("/dev")).unwrap());
+        root.anchor(
+            Path::new("/dev"),
+            root.make_dir(Path::new("/dev")).unwrap(),
+            Names::OfAnyone,
+        );
         std::fs::rename(dir.path().join("dev"), dir.path().join("moved")).unwrap();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         for path in ["/dev", "/dev/a/b", "/dev/link/c"] {
@@ -413,7 +437,11 @@ mod tests {
     fn a_new_directory_is_new_and_right_below_an_anchor() {
         let (dir, mut root) = image();
         assert!(root.make_new_dir(Path::new("/dev/shm")).is_none());
-        root.anchor(Path::new("/dev"), root.make_dir(Path::new("/dev")).unwrap());
+        root.anchor(
+            Path::new("/dev"),
+            root.make_dir(Path::new("/dev")).unwrap(),
+            Names::OfAnyone,
+        );
         let made = root.make_new_dir(Path::new("/dev/shm")).unwrap();
         assert!(is_dir(made).unwrap());
         std::fs::create_dir(dir.path().join("outer")).unwrap();
