@@ -12,10 +12,6 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-# A linker that writes through a mapping leaves its output in the page cache page by page, an installation in large pieces.
-# Each start from the former costs a twelfth more.
-write_at_once = dd if=$(1) of=$(1).new bs=32M status=none && chmod 755 $(1).new && mv $(1).new $(1)
-
 .PHONY: help build run test bench bench-smoke fuzz conformance test-engines stress guard lint manual install layout clean
 
 help: ## this list
@@ -24,7 +20,7 @@ help: ## this list
 build: ## the release binary, target/TRIPLE/release/nucleus
 	@$(TESTS)/deps.sh build
 	@$(use_host); cargo build --release --locked \
-		&& $(call write_at_once,target/$$CARGO_BUILD_TARGET/release/nucleus)
+		&& nucleus=target/$$CARGO_BUILD_TARGET/release/nucleus && $(TESTS)/bench/copy.sh $$nucleus $$nucleus
 
 run: build ## makes a busybox bundle under .cache/ and runs a container in it
 	@rm -rf .cache/bundle
@@ -38,7 +34,6 @@ test: build ## everything that CI runs; ends with the counts
 # The benchmark and the floor that it measures against, beside the release binary.
 use_bench = cargo build --release --locked --package nucleus-bench \
 	&& cargo build --release --locked --package nucleus-sys --example floor \
-	&& $(call write_at_once,target/$(host)/release/examples/floor) \
 	&& export RUNTIME=$(RUNTIME) BENCH=$(CURDIR)/target/$(host)/release/nucleus-bench \
 		FLOOR=$(CURDIR)/target/$(host)/release/examples/floor
 

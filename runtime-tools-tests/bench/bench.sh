@@ -9,7 +9,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 : "${RUNTIME:?}" "${BENCH:?}" "${FLOOR:?}"
 ROUNDS=${ROUNDS:-50}
-arguments=(--rounds "$ROUNDS" --configs crates/oci-runtime/tests/configs --floor "$FLOOR" --peer "nucleus=$RUNTIME")
+copies=$PWD/.cache/bench/copies
+mkdir -p "$copies"
+runtime-tools-tests/bench/copy.sh "$RUNTIME" "$copies/nucleus"
+runtime-tools-tests/bench/copy.sh "$FLOOR" "$copies/floor"
+arguments=(--rounds "$ROUNDS" --configs crates/oci-runtime/tests/configs --floor "$copies/floor" --peer "nucleus=$copies/nucleus")
 for one in ${BINARIES:-}; do arguments+=(--peer "$one"); done
 if [ "${PEERS:-}" != no ]; then
     while read -r kind what; do arguments+=("--$kind" "$what"); done < <(runtime-tools-tests/bench/peers.sh "$PWD/.cache/bench")

@@ -2,7 +2,9 @@
 # Finds the runtimes to compare with: peers.sh DIR prints a line for each, `peer NAME=PATH` or `absent NAME=REASON`.
 # Called by bench.sh. Debian's own runc and crun come from PATH; sid's are unpacked below DIR (once; remove DIR for newer
 # ones) and started without any wrapper: copies whose interpreter and library path are sid's, so that the runtime is the
-# process that is measured and may re-execute itself. MIRROR names another mirror; YOUKI=1 builds youki with cargo.
+# process that is measured and may re-execute itself. They lie in the page cache as they were unpacked, as installed ones do;
+# crun-sid-copy is the same crun as a copy, its libraries, too (copy.sh). MIRROR names another mirror; YOUKI=1 builds youki
+# with cargo.
 # Rule: what cannot be had is told and fails nothing.
 set -u
 dir=${1:?usage: peers.sh DIR}
@@ -44,10 +46,27 @@ unpack_sid() {
     touch "$tree/done"
 }
 
+# crun and its libraries once more: each run has fresh copies.
+copy_sid() {
+    local tree=$dir/sid copies=$dir/sid/copies loader file
+    if [ ! -e "$copies/crun" ]; then
+        loader=$(find "$tree" -name 'ld-linux-*.so.*' -path '*-linux-gnu/*' | head -n 1)
+        mkdir -p "$copies" && cp -L "$(dirname "$loader")"/*.so* "$copies/" && cp "$tree/crun" "$copies/crun.new" \
+            && patchelf --set-interpreter "$copies/$(basename "$loader")" --force-rpath --set-rpath "$copies" "$copies/crun.new" \
+            && mv "$copies/crun.new" "$copies/crun" || return 1
+    fi
+    for file in "$copies"/*; do "$(dirname "$0")/copy.sh" "$file" "$file" || return 1; done
+}
+
 sid() {
     local name reason
     if unpack_sid; then
         for name in crun runc; do echo "peer $name-sid=$dir/sid/$name"; done
+        if reason=$(copy_sid 2>&1); then
+            echo "peer crun-sid-copy=$dir/sid/copies/crun"
+        else
+            echo "absent crun-sid-copy=cannot be copied: ${reason%%$'\n'*}"
+        fi
         return
     fi
     reason=$({ grep '^E' "$dir/sid.log" || tail -n 1 "$dir/sid.log"; } 2>/dev/null | head -n 1)
