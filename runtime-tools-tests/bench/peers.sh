@@ -35,27 +35,29 @@ unpack_sid() {
     TMPDIR=$dir/tmp timeout 300 mmdebstrap --quiet --mode=root --variant=extract --include=crun,runc,libc6 \
         --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Retries "1"' \
         --aptopt='Acquire::http::Timeout "20"' sid "$tree" "$(mirror)" >"$dir/sid.log" 2>&1 || return 1
-    local loader libraries name
-    loader=$(find "$tree" -name 'ld-linux-*.so.*' -path '*-linux-gnu/*' | head -n 1)
-    libraries=$(dirname "$loader")
+    local name
     for name in crun runc; do
         cp "$(find "$tree/usr/bin" "$tree/usr/sbin" -name $name -type f | head -n 1)" "$tree/$name" || return 1
-        # A path of the old kind: the libraries' own libraries are looked up by it too.
-        patchelf --set-interpreter "$loader" --force-rpath --set-rpath "$libraries" "$tree/$name" 2>>"$dir/sid.log" || return 1
+        start_with "$(libraries)" "$tree/$name" 2>>"$dir/sid.log" || return 1
     done
     touch "$tree/done"
 }
 
-# crun and its libraries once more: each run has fresh copies.
+# The directory of sid's libraries, the loader among them.
+libraries() { dirname "$(find "$dir/sid" -name 'ld-linux-*.so.*' -path '*-linux-gnu/*' | head -n 1)"; }
+
+# start_with LIBRARIES PROGRAM: the program uses these. A path of the old kind: the libraries' own libraries are looked up by
+# it too.
+start_with() { patchelf --set-interpreter "$(echo "$1"/ld-linux-*.so.*)" --force-rpath --set-rpath "$1" "$2"; }
+
+# crun and its libraries once more, copied anew.
 copy_sid() {
-    local tree=$dir/sid copies=$dir/sid/copies loader file
-    if [ ! -e "$copies/crun" ]; then
-        loader=$(find "$tree" -name 'ld-linux-*.so.*' -path '*-linux-gnu/*' | head -n 1)
-        mkdir -p "$copies" && cp -L "$(dirname "$loader")"/*.so* "$copies/" && cp "$tree/crun" "$copies/crun.new" \
-            && patchelf --set-interpreter "$copies/$(basename "$loader")" --force-rpath --set-rpath "$copies" "$copies/crun.new" \
-            && mv "$copies/crun.new" "$copies/crun" || return 1
-    fi
-    for file in "$copies"/*; do "$(dirname "$0")/copy.sh" "$file" "$file" || return 1; done
+    local copies=$dir/copies/sid copy file
+    copy=$(dirname "$0")/copy.sh
+    rm -rf "$copies"
+    mkdir -p "$copies"
+    for file in "$(libraries)"/*.so*; do "$copy" "$file" "$copies/$(basename "$file")" || return 1; done
+    cp "$dir/sid/crun" "$copies/crun" && start_with "$copies" "$copies/crun" && "$copy" "$copies/crun" "$copies/crun"
 }
 
 sid() {
@@ -63,7 +65,7 @@ sid() {
     if unpack_sid; then
         for name in crun runc; do echo "peer $name-sid=$dir/sid/$name"; done
         if reason=$(copy_sid 2>&1); then
-            echo "peer crun-sid-copy=$dir/sid/copies/crun"
+            echo "peer crun-sid-copy=$dir/copies/sid/crun"
         else
             echo "absent crun-sid-copy=cannot be copied: ${reason%%$'\n'*}"
         fi
