@@ -2,9 +2,11 @@
 //!
 //! Called while the plan is compiled, on the host side; init hands the bytes to seccomp(2). A profile means what it
 //! means under runc: unknown system calls are skipped, the native architecture is always in, conditions on the same
-//! argument are alternatives, rules that repeat the default action are dropped.
+//! argument are alternatives, rules that repeat the default action are dropped, calls that are newer than the profile
+//! get ENOSYS.
 
 pub(crate) mod cache;
+mod enosys;
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -56,7 +58,7 @@ pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Seccomp, PlanError> {
         filter.set_ctl_optimize(2).map_err(|e| failed("linux.seccomp", &e))?;
     }
     Ok(Seccomp {
-        program: export(&filter)?,
+        program: [enosys::prologue(profile), export(&filter)?].concat(),
         flags: flags(profile, listener.is_some()),
         listener,
     })

@@ -7,6 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::plan::Seccomp;
 
+/// Raised whenever the same profile gives another program than before, so that no program of an older build is used.
+const COMPILER: &str = "2/";
+
 /// Where compiled profiles are kept.
 pub(crate) trait Cache {
     /// What was kept under this name.
@@ -19,6 +22,7 @@ pub(crate) trait Cache {
 pub(crate) fn name(text: &[u8]) -> String {
     let mut digest = Sha256::new();
     digest.update(concat!(env!("CARGO_PKG_VERSION"), "/", env!("CARGO_PKG_NAME"), "/"));
+    digest.update(COMPILER);
     digest.update(libseccomp::ScmpVersion::current().map_or_else(|_| String::new(), |v| v.to_string()));
     digest.update(text);
     hex(&digest.finalize())
