@@ -110,6 +110,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
     let mut terminal = Terminal::ask(wanted, options.console_socket.as_deref())?;
     let pidfd_socket = PidfdSocket::connect(options.pidfd_socket.as_deref())?;
     let join = open_namespaces(&compiled.plan)?;
+    refuse_own_sysctls(&compiled.plan, &join)?;
     crate::step("3", "reserve");
     let reservation = store.reserve(&options.id)?;
     let mut making = Making {
@@ -222,6 +223,29 @@ impl Cache for ProfileCache<'_> {
     fn put(&self, name: &str, bytes: &[u8]) {
         self.0.keep(name, bytes);
     }
+}
+
+/// A namespace that is given by path may be the runtime's own: a parameter in it would be set on the host.
+fn refuse_own_sysctls(plan: &Plan, join: &[(u64, OwnedFd, String)]) -> Result<()> {
+    for (bit, namespace, _) in join {
+        let Err(error) = plan::sysctl::refuse_in_own(&plan.sysctl, *bit) else {
+            continue;
+        };
+        let Some(name) = super::NAMESPACES
+            .iter()
+            .find(|(kind, _)| kind.bits() as u64 == *bit)
+            .map(|(_, name)| name)
+        else {
+            continue;
+        };
+        let own = format!("/proc/self/ns/{name}");
+        let own = rustix::fs::stat(&own).explain(|| own.clone())?;
+        let joined = rustix::fs::fstat(namespace).explain(|| "linux.namespaces")?;
+        if (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
+            return Err(error.into());
+        }
+    }
+    Ok(())
 }
 
 /// Opens the namespaces to join, while their paths mean what the caller means.

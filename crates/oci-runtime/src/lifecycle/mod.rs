@@ -36,7 +36,7 @@ use rustix::process::Pid;
 use crate::hooks;
 use crate::init::failure::{Explain, Failure};
 use crate::init::scheduling;
-use crate::plan::Plan;
+use crate::plan::{Plan, rlimit_name};
 pub use error::{Error, Result};
 pub use host::in_user_namespace;
 
@@ -101,6 +101,18 @@ fn frozen(record: &CgroupRecord) -> Result<bool> {
     Ok(cgroup_of(record).is_frozen()?)
 }
 
+/// All kinds of namespaces, as `/proc/PID/ns` names them.
+const NAMESPACES: [(CloneFlags, &str); 8] = [
+    (CloneFlags::CLONE_NEWUSER, "user"),
+    (CloneFlags::CLONE_NEWNS, "mnt"),
+    (CloneFlags::CLONE_NEWPID, "pid"),
+    (CloneFlags::CLONE_NEWNET, "net"),
+    (CloneFlags::CLONE_NEWIPC, "ipc"),
+    (CloneFlags::CLONE_NEWUTS, "uts"),
+    (CloneFlags::CLONE_NEWCGROUP, "cgroup"),
+    (CloneFlags::from_bits_retain(crate::init::TIME_NAMESPACE as i32), "time"),
+];
+
 /// The control groups of a record, for operations on them.
 pub fn cgroup_of(record: &CgroupRecord) -> nucleus_cgroup::Record {
     nucleus_cgroup::Record {
@@ -132,8 +144,12 @@ fn grant(plan: &Plan, pid: Pid) -> std::result::Result<(), Failure> {
         return Ok(());
     }
     for (resource, soft, hard) in plan.process.iter().flat_map(|process| &process.rlimits) {
-        nucleus_sys::process::set_rlimit(Some(pid), *resource, *soft, *hard)
-            .explain(|| format!("process.rlimits: cannot set resource {resource} to {soft}:{hard}"))?;
+        nucleus_sys::process::set_rlimit(Some(pid), *resource, *soft, *hard).explain(|| {
+            format!(
+                "process.rlimits: cannot set {} to {soft}:{hard}",
+                rlimit_name(*resource)
+            )
+        })?;
     }
     plan.process
         .as_ref()

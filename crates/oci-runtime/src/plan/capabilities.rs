@@ -47,8 +47,12 @@ pub(crate) fn compile(sets: &LinuxCapabilities, host: &Host, warnings: &mut Vec<
         warnings,
     );
     let raisable = permitted & masks.inheritable;
-    // Not worth a warning: runc's own example config has asked for such ones for years.
-    masks.ambient &= raisable;
+    limit(
+        &mut masks.ambient,
+        raisable,
+        "ambient: ignoring what is not permitted and inheritable",
+        warnings,
+    );
     masks
 }
 

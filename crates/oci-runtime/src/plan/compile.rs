@@ -115,7 +115,7 @@ impl Plan {
             masked_paths: paths::distinct(list(linux, Linux::masked_paths), "linux.maskedPaths")?,
             readonly_paths: paths::distinct(list(linux, Linux::readonly_paths), "linux.readonlyPaths")?,
             time_offsets: namespaces::time_offsets(time_offsets, &namespaces)?,
-            sysctl: sysctl::compile(sysctl, &namespaces, hostname.is_some())?,
+            sysctl: sysctl::compile(sysctl, &namespaces)?,
             domainname: namespaces::uts_name(spec.domainname().as_ref(), "domainname", &namespaces)?,
             seccomp: match seccomp {
                 None => profile.map(seccomp::compile).transpose()?,

@@ -36,13 +36,14 @@ pub(crate) struct Changes {
     pub label: Option<String>,
 }
 
-/// Compiles the section with the changes.
+/// Compiles the section with the changes. `warnings` are about the changes; those about the section go to `quiet`, as
+/// `create` has reported them.
 pub(crate) fn compile(
     mut section: oci::Process,
     changes: &Changes,
     options: &Options,
     host: &Host,
-    warnings: &mut Vec<String>,
+    (warnings, quiet): (&mut Vec<String>, &mut Vec<String>),
 ) -> Result<Process, PlanError> {
     if !changes.args.is_empty() {
         // A terminal that the container's own program has says nothing about this one.
@@ -76,7 +77,7 @@ pub(crate) fn compile(
         section.set_selinux_label(changes.label.clone());
     }
     add_capabilities(&mut section, &changes.capabilities, warnings)?;
-    process::compile(&section, options, host, warnings)
+    process::compile(&section, options, host, quiet)
 }
 
 /// Adds to the sets that make a capability usable at once. Neither inheritable (CVE-2022-29162) nor ambient: who wants
@@ -156,7 +157,7 @@ mod tests {
         let section: oci::Process = serde_json::from_value(section).unwrap();
         let mut warnings = Vec::new();
         let options = Options::default();
-        let process = compile(section, changes, &options, &HOST, &mut warnings).unwrap();
+        let process = compile(section, changes, &options, &HOST, (&mut warnings, &mut Vec::new())).unwrap();
         (process, warnings)
     }
 
@@ -270,7 +271,7 @@ mod tests {
             ..Changes::default()
         };
         let options = Options::default();
-        let process = compile(section, &changes, &options, &HOST, &mut Vec::new()).unwrap();
+        let process = compile(section, &changes, &options, &HOST, (&mut Vec::new(), &mut Vec::new())).unwrap();
         let sets = process.capabilities.unwrap();
         assert_eq!((sets.bounding, sets.effective, sets.permitted), (1, 1, 1));
         assert_eq!((sets.inheritable, sets.ambient), (0, 0));
@@ -287,7 +288,7 @@ mod tests {
             ..with_args()
         };
         let options = Options::default();
-        let process = compile(section, &changes, &options, &HOST, &mut Vec::new()).unwrap();
+        let process = compile(section, &changes, &options, &HOST, (&mut Vec::new(), &mut Vec::new())).unwrap();
         assert_eq!(process.apparmor_profile.as_deref(), Some("p"));
         assert_eq!(process.selinux_label.as_deref(), Some("own"));
     }

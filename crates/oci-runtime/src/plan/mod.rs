@@ -22,7 +22,7 @@ mod net_devices;
 pub(crate) mod paths;
 mod process;
 mod scheduling;
-mod sysctl;
+pub(crate) mod sysctl;
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -32,6 +32,7 @@ pub(crate) use error::PlanError;
 pub(crate) use intel_rdt::check_class;
 use nucleus_sys::mount::Attributes;
 use nucleus_sys::sched;
+pub(crate) use process::rlimit_name;
 
 /// Everything `create`, `run` and init need to know about one container.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@
 //! notations of sysctl(8) are understood: `net.ipv4.conf.eth0/1.forwarding` and `net/ipv4/conf/eth0.1/forwarding`.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxNamespaceType as Kind;
 
@@ -26,7 +26,6 @@ const IPC: [&str; 8] = [
 pub(crate) fn compile(
     map: Option<&HashMap<String, String>>,
     namespaces: &Namespaces,
-    hostname_is_set: bool,
 ) -> Result<Vec<(PathBuf, String)>, PlanError> {
     let mut writes = Vec::with_capacity(map.map_or(0, HashMap::len));
     for (key, value) in map.into_iter().flatten() {
@@ -36,7 +35,7 @@ pub(crate) fn compile(
         if path.contains('\0') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(refuse("is not a valid name"));
         }
-        allowed(&path, namespaces, hostname_is_set).map_err(refuse)?;
+        allowed(&path, namespaces).map_err(refuse)?;
         writes.push((PathBuf::from(path), value.clone()));
     }
     writes.sort_unstable();
@@ -55,35 +54,71 @@ fn path(key: &str) -> String {
     if slashes {
         return key.to_owned();
     }
-    let swap = |c| match c {
+    swap(key)
+}
+
+/// The other notation.
+fn swap(name: &str) -> String {
+    let swapped = |c| match c {
         '.' => '/',
         '/' => '.',
         c => c,
     };
-    key.chars().map(swap).collect()
+    name.chars().map(swapped).collect()
+}
+
+/// The kind of namespace that a path below `/proc/sys` belongs to; `None` for a parameter of the whole machine.
+fn kind(path: &str) -> Option<Kind> {
+    match path.split_once('/')? {
+        ("fs", rest) if rest.starts_with("mqueue/") => Some(Kind::Ipc),
+        ("kernel", name) if IPC.contains(&name) => Some(Kind::Ipc),
+        ("net", _) => Some(Kind::Network),
+        ("user", _) => Some(Kind::User),
+        ("kernel", "domainname" | "hostname") => Some(Kind::Uts),
+        _ => None,
+    }
 }
 
 /// Says why a parameter may not be set, if it may not.
-fn allowed(path: &str, namespaces: &Namespaces, hostname_is_set: bool) -> Result<(), &'static str> {
-    let has = |kind: Kind| namespaces.has(kind as u64);
-    let (top, rest) = path.split_once('/').unwrap_or((path, ""));
-    match (top, rest) {
-        ("fs", rest) if rest.starts_with("mqueue/") => has(Kind::Ipc)
-            .then_some(())
-            .ok_or("is not allowed in the hosts ipc namespace"),
-        ("kernel", name) if IPC.contains(&name) => has(Kind::Ipc)
-            .then_some(())
-            .ok_or("is not allowed in the hosts ipc namespace"),
-        ("net", _) => has(Kind::Network)
-            .then_some(())
-            .ok_or("not allowed in host network namespace"),
-        ("user", _) => has(Kind::User)
-            .then_some(())
-            .ok_or("not allowed in host user namespace"),
-        ("kernel", "hostname") if hostname_is_set => {
-            Err("is not allowed as it conflicts with the OCI \"hostname\" field")
-        }
-        ("kernel", "domainname" | "hostname") if has(Kind::Uts) => Ok(()),
-        _ => Err("is not in a separate kernel namespace"),
+fn allowed(path: &str, namespaces: &Namespaces) -> Result<(), &'static str> {
+    let kind = kind(path);
+    if kind.is_some_and(|kind| namespaces.has(kind as u64)) {
+        return match path {
+            "kernel/hostname" => Err("is not allowed as it conflicts with the OCI \"hostname\" field"),
+            _ => Ok(()),
+        };
     }
+    Err(match kind {
+        Some(Kind::Ipc) => "is not allowed in the hosts ipc namespace",
+        Some(Kind::Network) => "not allowed in host network namespace",
+        Some(Kind::User) => "not allowed in host user namespace",
+        _ => "is not in a separate kernel namespace",
+    })
+}
+
+/// Refuses parameters of a namespace (a `CLONE_NEW*` bit) that is given by path and is the runtime's own.
+///
+/// # Errors
+/// Named by the parameter, in runc's words.
+pub(crate) fn refuse_in_own(writes: &[(PathBuf, String)], bit: u64) -> Result<(), PlanError> {
+    let within = |(path, _): &&(PathBuf, String)| path.to_str().and_then(kind).is_some_and(|kind| kind as u64 == bit);
+    let Some((path, _)) = writes.iter().find(within) else {
+        return Ok(());
+    };
+    let kind = match bit {
+        bit if bit == Kind::Ipc as u64 => "ipc",
+        bit if bit == Kind::Network as u64 => "network",
+        bit if bit == Kind::User as u64 => "user",
+        _ => "uts",
+    };
+    let name = key(path);
+    Err(PlanError::new(
+        format_args!("linux.sysctl.{name}"),
+        format_args!("sysctl {name:?} is not allowed in the hosts {kind} namespace"),
+    ))
+}
+
+/// A path below `/proc/sys` in the notation with dots.
+fn key(path: &Path) -> String {
+    swap(&path.to_string_lossy())
 }

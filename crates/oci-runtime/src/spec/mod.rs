@@ -248,6 +248,40 @@ fn check(spec: &Spec, text: &[u8]) -> Result<(), LoadError> {
             message: message.to_owned(),
         });
     }
+    let limits = spec.process().as_ref().and_then(|process| process.rlimits().as_deref());
+    if limits.is_some_and(|limits| limits.iter().any(|limit| limit.soft() == 0 || limit.hard() == 0)) {
+        check_rlimits(text)?;
+    }
+    Ok(())
+}
+
+/// A limit of 0 that is not in the text: oci-spec takes an absent one for 0, the specification requires both.
+fn check_rlimits(text: &[u8]) -> Result<(), LoadError> {
+    #[derive(Deserialize)]
+    struct Config {
+        process: Option<Process>,
+    }
+    #[derive(Deserialize)]
+    struct Process {
+        rlimits: Option<Vec<Limit>>,
+    }
+    #[derive(Deserialize)]
+    struct Limit {
+        soft: Option<IgnoredAny>,
+        hard: Option<IgnoredAny>,
+    }
+    let config: Option<Config> = serde_json::from_slice(text).ok();
+    let limits = config.and_then(|config| config.process?.rlimits).unwrap_or_default();
+    for (i, limit) in limits.iter().enumerate() {
+        for (name, value) in [("soft", &limit.soft), ("hard", &limit.hard)] {
+            if value.is_none() {
+                return Err(LoadError::Invalid {
+                    field: format!("process.rlimits[{i}].{name}"),
+                    message: "must be set".to_owned(),
+                });
+            }
+        }
+    }
     Ok(())
 }
 

@@ -210,6 +210,76 @@ fn monitoring_of_former_versions_is_refused_by_name() {
 }
 
 #[test]
+fn null_is_absent_and_the_user_is_optional() {
+    let text = json!({
+        "ociVersion": "1.0.2", "root": {"path": "rootfs", "readonly": null}, "annotations": {"a": null, "b": "c"},
+        "hostname": null, "hooks": null, "mounts": [{"destination": "/x", "source": null, "options": null}],
+        "process": {"user": null, "args": ["true"], "cwd": "/", "oomScoreAdj": null, "rlimits": null},
+        "linux": {"resources": {
+            "devices": [{"allow": null, "access": "rwm", "major": null}],
+            "pids": {"limit": null}, "memory": {"limit": null}, "cpu": null,
+        }},
+    });
+    let (spec, warnings) = parse(text.to_string().as_bytes()).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let user = spec.process().as_ref().unwrap().user();
+    assert_eq!((user.uid(), user.gid()), (0, 0));
+    assert_eq!(spec.annotations().as_ref().unwrap().len(), 1);
+    let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap();
+    let devices = resources.devices().as_ref().unwrap();
+    assert!(!devices[0].allow());
+    assert!(resources.pids().is_none(), "no limit is not the limit 0");
+    assert!(resources.memory().as_ref().unwrap().limit().is_none());
+    // Without the section, with an empty one, with a uid alone; in the process of `exec` as well.
+    for (user, ids) in [
+        (None, (0, 0)),
+        (Some(json!({})), (0, 0)),
+        (Some(json!({"uid": 5, "gid": null})), (5, 0)),
+        (Some(json!({"uid": null, "gid": 6})), (0, 6)),
+    ] {
+        let mut section = json!({"args": ["true"], "cwd": "/"});
+        if let Some(user) = &user {
+            section["user"] = user.clone();
+        }
+        let (process, _) = super::parse_process(section.to_string().as_bytes()).unwrap();
+        assert_eq!((process.user().uid(), process.user().gid()), ids, "{user:?}");
+    }
+}
+
+#[test]
+fn null_where_something_must_stand_is_an_error() {
+    let mut config = config();
+    config["process"]["cwd"] = Value::Null;
+    assert!(parse_error(&config.to_string()).starts_with("process: missing field `cwd`"));
+    config["process"]["cwd"] = json!("/");
+    config["process"]["args"] = json!(["a", null]);
+    assert!(parse_error(&config.to_string()).starts_with("process.args[1]: invalid type: null"));
+}
+
+#[test]
+fn both_values_of_a_limit_must_be_set() {
+    let limits = |limits: Value| {
+        let mut config = config();
+        config["process"]["rlimits"] = limits;
+        parse(config.to_string().as_bytes())
+            .map(drop)
+            .map_err(|e| e.to_string())
+    };
+    let core = json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 0});
+    assert_eq!(limits(json!([core])), Ok(()));
+    for (missing, limit) in [
+        ("soft", json!({"type": "RLIMIT_NOFILE", "hard": 5})),
+        ("hard", json!({"type": "RLIMIT_NOFILE", "soft": 0})),
+        ("soft", json!({"type": "RLIMIT_NOFILE", "soft": null, "hard": 5})),
+    ] {
+        assert_eq!(
+            limits(json!([core, limit])).unwrap_err(),
+            format!("process.rlimits[1].{missing}: must be set")
+        );
+    }
+}
+
+#[test]
 fn versions() {
     let version = |version: &str| {
         let mut config = config();

@@ -1,12 +1,13 @@
 //! What the specification allows and oci-spec's types refuse, put into words that they take.
 //!
-//! Called only after parsing has failed: a config that needs none of this never pays for it. Capability names that
-//! oci-spec does not know are dropped with a warning, as the specification wants; two scheduler flags are misspelled
-//! there; and an empty CPU list is refused, though it means "leave them alone".
+//! Called only after parsing has failed: a config that needs none of this never pays for it. `null` means that a field
+//! is absent, and `process.user` is optional; oci-spec refuses both. Capability names that oci-spec does not know are
+//! dropped with a warning, as the specification wants; two scheduler flags are misspelled there; and an empty CPU list is
+//! refused, though it means "leave them alone".
 
 use oci_spec::runtime::Capability;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The scheduler flags of config.md that oci-spec knows by another name.
 const SCHEDULER_FLAGS: [(&str, &str); 2] = [
@@ -17,17 +18,58 @@ const SCHEDULER_FLAGS: [(&str, &str); 2] = [
 /// The text in oci-spec's words; `None` when nothing of this is what is wrong with it.
 pub(crate) fn adapt(text: &[u8], warnings: &mut Vec<String>) -> Option<Vec<u8>> {
     let mut config: Value = serde_json::from_slice(text).ok()?;
-    let process = config.get_mut("process")?;
-    let adapted = [
-        drop_unknown_capabilities(process, warnings),
-        rename_scheduler_flags(process),
-        drop_empty_cpu_lists(process),
-    ];
-    if adapted.contains(&true) {
+    let mut adapted = drop_nulls(&mut config);
+    if let Some(process) = config.get_mut("process") {
+        adapted |= add_user(process);
+        adapted |= drop_unknown_capabilities(process, warnings);
+        adapted |= rename_scheduler_flags(process);
+        adapted |= drop_empty_cpu_lists(process);
+    }
+    if adapted {
         serde_json::to_vec(&config).ok()
     } else {
         None
     }
+}
+
+/// Engines written in Go write `null` for what is not set. In a list a `null` has no such meaning and stays.
+fn drop_nulls(value: &mut Value) -> bool {
+    let dropped = drop_null_members(value);
+    // oci-spec takes a limit that is absent for 0, which is a limit.
+    let resources = value.pointer_mut("/linux/resources").and_then(Value::as_object_mut);
+    if let Some(resources) = resources.filter(|_| dropped) {
+        let without_limit = resources.get("pids").is_some_and(|pids| pids.get("limit").is_none());
+        if without_limit {
+            resources.remove("pids");
+        }
+    }
+    dropped
+}
+
+fn drop_null_members(value: &mut Value) -> bool {
+    let mut dropped = false;
+    match value {
+        Value::Object(members) => {
+            let before = members.len();
+            members.retain(|_, member| !member.is_null());
+            dropped = members.len() != before;
+            members
+                .values_mut()
+                .for_each(|member| dropped |= drop_null_members(member));
+        }
+        Value::Array(list) => list.iter_mut().for_each(|member| dropped |= drop_null_members(member)),
+        _ => {}
+    }
+    dropped
+}
+
+/// Without `user` the process is the container's root.
+fn add_user(process: &mut Value) -> bool {
+    let Some(process) = process.as_object_mut().filter(|process| !process.contains_key("user")) else {
+        return false;
+    };
+    process.insert("user".to_owned(), Value::Object(Map::new()));
+    true
 }
 
 fn drop_unknown_capabilities(process: &mut Value, warnings: &mut Vec<String>) -> bool {

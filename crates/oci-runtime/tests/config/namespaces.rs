@@ -241,6 +241,33 @@ fn a_namespace_is_given_once_and_by_a_known_name() {
 }
 
 #[test]
+fn a_sysctl_of_a_joined_namespace_that_is_the_runtimes_own_is_refused() {
+    let Some(test) = Test::new() else { return };
+    for (kind, file, name) in [
+        ("network", "net", "net.ipv4.ip_forward"),
+        ("ipc", "ipc", "kernel.msgmax"),
+    ] {
+        let value = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).expect(name);
+        let c = test.script_with("true", |config| {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+            namespaces.retain(|n| n["type"] != kind);
+            namespaces.push(json!({ "type": kind, "path": format!("/proc/self/ns/{file}") }));
+        });
+        c.run().ok();
+        // The value that is there already: a test that fails changes nothing on the host.
+        c.edit(|config| config["linux"]["sysctl"] = json!({ name: value.trim() }));
+        let out = c.create().exits(1);
+        assert!(
+            out.stderr.contains(&format!(
+                "sysctl \"{name}\" is not allowed in the hosts {kind} namespace"
+            )),
+            "{out}"
+        );
+        test.nothing_left();
+    }
+}
+
+#[test]
 fn the_host_name_is_the_containers_own() {
     let Some(test) = Test::new() else { return };
     let before = fs::read_to_string("/proc/sys/kernel/hostname").expect("hostname");

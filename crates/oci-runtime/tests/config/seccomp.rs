@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::inside::field;
-use crate::common::{Container, Test};
+use crate::common::{Container, Test, compile_c};
 
 /// The filter's architectures on this machine.
 fn architectures() -> Value {
@@ -181,6 +181,38 @@ fn a_call_that_kills() {
         assert!(!c.rootfs().join("tmp/d").exists());
         test.nothing_left();
     }
+}
+
+#[test]
+fn calls_newer_than_the_profile_are_not_implemented() {
+    let Some(test) = Test::new() else { return };
+    // The profile knows the calls up to number 439, without one of them. `exec` has the same filter as the first program.
+    let source = "#include <errno.h>\n#include <stdio.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+        int main(void) { errno = 0; syscall(1000); printf(\"%d \", errno); errno = 0; syscall(SYS_keyctl, 0, 0, 0);\n\
+        printf(\"%d\\n\", errno); return 0; }\n";
+    let c = filtered(&test, "exec sleep 1000", json!([]));
+    if !compile_c(source, &c.rootfs().join("calls")) {
+        return;
+    }
+    let names: Vec<String> = (0..=439)
+        .filter_map(|number| libseccomp::ScmpSyscall::from_raw_syscall(number).get_name().ok())
+        .filter(|name| name != "keyctl")
+        .collect();
+    assert!(names.len() > 250, "{names:?}");
+    c.edit(|config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "architectures": architectures(),
+            "syscalls": [{ "names": names, "action": "SCMP_ACT_ALLOW" }],
+        });
+    });
+    c.run_detached().ok();
+    c.verb("exec", &[]).args(["/calls"]).run().ok().prints("38 1");
+    c.kill_and_delete();
+    c.edit(|config| config["process"]["args"] = json!(["/calls"]));
+    c.run().ok().prints("38 1");
+    // A profile that kills for unknown calls means it.
+    c.edit(|config| config["linux"]["seccomp"]["defaultAction"] = json!("SCMP_ACT_KILL_PROCESS"));
+    c.run().exits(128 + 31);
 }
 
 #[test]

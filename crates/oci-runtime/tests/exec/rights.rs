@@ -63,6 +63,30 @@ fn capabilities() {
 }
 
 #[test]
+fn create_warns_of_capabilities_that_cannot_be_had_and_exec_does_not_repeat_it() {
+    let Some(test) = Test::new() else { return };
+    let c = test.container_with(&["sleep", "1000"], |config| {
+        config["process"]["capabilities"]["bounding"] = json!(["CAP_KILL", "CAP_TELEPORT"]);
+        config["process"]["capabilities"]["permitted"] = json!(["CAP_KILL"]);
+        config["process"]["capabilities"]["effective"] = json!(["CAP_KILL"]);
+        config["process"]["capabilities"]["ambient"] = json!(["CAP_KILL"]);
+    });
+    let out = c.run_detached().ok();
+    for warning in [
+        "ignoring unknown or unavailable capabilities: [CAP_TELEPORT]",
+        "process.capabilities.ambient: ignoring what is not permitted and inheritable: [CAP_KILL]",
+    ] {
+        assert_eq!(out.stderr.matches(warning).count(), 1, "{out}");
+    }
+    let mut own = section("true");
+    own["capabilities"] = c.config()["process"]["capabilities"].clone();
+    let file = write_section(&c, &own);
+    for out in [exec(&c, &[], &["true"]), c.verb("exec", &["--process", &file])].map(|exec| exec.run().ok()) {
+        assert_eq!(out.stderr, "", "{out}");
+    }
+}
+
+#[test]
 fn ambient_capabilities_are_the_sections_own() {
     let Some(test) = Test::new() else { return };
     let c = running(&test, |config| {

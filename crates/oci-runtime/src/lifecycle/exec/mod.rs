@@ -105,9 +105,10 @@ fn exec_beside(init: &Process, container: &Container, options: &Options, warn: W
 
 /// Step 2: the process, and what the container gives to it.
 fn compile(container: &Container, namespaces: Namespaces, options: &Options, warn: Warn<'_>) -> Result<Plan> {
-    let (process, mut warnings) = match &options.process {
+    let mut warnings = Vec::new();
+    let (process, mut quiet) = match &options.process {
         Some(file) => spec::load_process(file)?,
-        None => of_bundle(container)?,
+        None => of_bundle(container, &mut warnings)?,
     };
     let facts = plan::Host {
         euid: rustix::process::geteuid().as_raw(),
@@ -120,10 +121,18 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
         console_socket: options.console_socket.is_some(),
         ..plan::Options::default()
     };
-    let mut process = plan::exec::compile(process, &options.changes, &plan_options, &facts, &mut warnings)?;
+    let mut process = plan::exec::compile(
+        process,
+        &options.changes,
+        &plan_options,
+        &facts,
+        (&mut warnings, &mut quiet),
+    )?;
     shared::fill_in(&mut process, &container.state.exec);
     let seccomp = shared::filter(container)?;
     warnings.iter().for_each(|warning| warn(warning));
+    // Each exec would repeat on the program's own stderr what `create` has reported.
+    quiet.iter().for_each(|warning| tracing::debug!("{warning}"));
     let plan = Plan {
         process: Some(process),
         seccomp,
@@ -136,18 +145,17 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
 
 /// The container's own process, from config.json as it is now: that is what runc does, and the way to change what a
 /// bare `exec ID CMD` gets. Who has changed it since the container was made should know that it counts.
-fn of_bundle(container: &Container) -> Result<(oci_spec::runtime::Process, Vec<String>)> {
+fn of_bundle(container: &Container, warnings: &mut Vec<String>) -> Result<(oci_spec::runtime::Process, Vec<String>)> {
     let loaded = spec::load(&container.state.bundle, None).map_err(|error| {
         Failure::new(format!(
             "the process of the container is taken from its bundle (use --process without one): {error}"
         ))
     })?;
-    let mut warnings = loaded.warnings;
     if container.state.config_hash.as_ref() != Some(&loaded.sha256) {
         warnings.push("config.json has changed since the container was created".to_owned());
     }
     let process = loaded.spec.process().clone().ok_or(Error::NoProcess)?;
-    Ok((process, warnings))
+    Ok((process, loaded.warnings))
 }
 
 /// Steps 3 to 5: from here on there is a process, which is killed when anything fails.

@@ -12,21 +12,9 @@ use nucleus_core::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::init::TIME_NAMESPACE;
+use super::super::NAMESPACES;
 use crate::init::failure::{Explain, Failure};
 use crate::plan::Namespaces;
-
-/// All kinds, as `/proc/PID/ns` names them.
-const KINDS: [(CloneFlags, &str); 8] = [
-    (CloneFlags::CLONE_NEWUSER, "user"),
-    (CloneFlags::CLONE_NEWNS, "mnt"),
-    (CloneFlags::CLONE_NEWPID, "pid"),
-    (CloneFlags::CLONE_NEWNET, "net"),
-    (CloneFlags::CLONE_NEWIPC, "ipc"),
-    (CloneFlags::CLONE_NEWUTS, "uts"),
-    (CloneFlags::CLONE_NEWCGROUP, "cgroup"),
-    (CloneFlags::from_bits_retain(TIME_NAMESPACE as i32), "time"),
-];
 
 /// The namespaces in which init is and we are not. What the record says is not asked: one of them may be joined by a
 /// path that leads to our own, and setns(2) refuses our own user namespace.
@@ -35,8 +23,8 @@ const KINDS: [(CloneFlags, &str); 8] = [
 /// Named by the file; `ENOENT` when init is gone.
 pub fn namespaces(init: &Process) -> Result<Namespaces, Failure> {
     let pid = init.pid().as_raw_nonzero();
-    let mut join = Vec::with_capacity(KINDS.len());
-    for (kind, name) in KINDS {
+    let mut join = Vec::with_capacity(NAMESPACES.len());
+    for (kind, name) in NAMESPACES {
         let ours = match rustix::fs::stat(format!("/proc/self/ns/{name}")) {
             // A kernel without namespaces of this kind.
             Err(Errno::NOENT) => continue,

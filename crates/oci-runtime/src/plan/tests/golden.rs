@@ -71,13 +71,21 @@ fn text(plan: &impl Debug) -> String {
 
 /// The process of an `exec`.
 fn dump_process(section: &Path) -> String {
-    let (process, mut warnings) = crate::spec::load_process(section).unwrap();
+    let (process, mut quiet) = crate::spec::load_process(section).unwrap();
+    let mut warnings = Vec::new();
     let options = Options {
         console_socket: process.terminal().unwrap_or(false),
         ..options()
     };
-    let process = exec::compile(process, &exec::Changes::default(), &options, &HOST, &mut warnings)
-        .unwrap_or_else(|e| panic!("{section:?}: {e}"));
+    let process = exec::compile(
+        process,
+        &exec::Changes::default(),
+        &options,
+        &HOST,
+        (&mut warnings, &mut quiet),
+    )
+    .unwrap_or_else(|e| panic!("{section:?}: {e}"));
+    warnings.extend(quiet);
     assert!(warnings.is_empty(), "{section:?}: {warnings:?}");
     text(&process)
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nix::sched::CloneFlags;
 use oci_spec::runtime::LinuxNamespaceType as Kind;
 use serde_json::{Value, json};
 
@@ -270,7 +271,6 @@ fn sysctls_need_their_namespace() {
         "kernel.shmmax": "65536",
         "fs.mqueue.msg_max": "10",
         "kernel.domainname": "d",
-        "kernel.hostname": "h",
     }}});
     let paths: Vec<String> = plan(list)
         .sysctl
@@ -282,7 +282,6 @@ fn sysctls_need_their_namespace() {
         [
             "fs/mqueue/msg_max=10",
             "kernel/domainname=d",
-            "kernel/hostname=h",
             "kernel/shmmax=65536",
             "net/ipv4/conf/eno2.100/rp_filter=1",
             "net/ipv4/ip_forward=1"
@@ -334,10 +333,42 @@ fn refused_sysctls() {
              \"hostname\" field",
         ),
         (
+            full("kernel.hostname"),
+            "linux.sysctl.kernel.hostname: sysctl \"kernel.hostname\" is not allowed as it conflicts with the OCI \
+             \"hostname\" field",
+        ),
+        (
             json!({"linux": {"sysctl": {"net.core.somaxconn": "1", "net/core/somaxconn": "2"}}}),
             "linux.sysctl: \"net/core/somaxconn\" is given twice, in two notations",
         ),
     ]);
+}
+
+#[test]
+fn a_sysctl_is_known_by_its_namespace() {
+    use crate::plan::sysctl::refuse_in_own;
+    let writes = plan(json!({"linux": {"sysctl": {
+        "net.ipv4.conf.eno2/100.rp_filter": "1", "kernel.shmmax": "1", "kernel.domainname": "d",
+    }}}))
+    .sysctl;
+    let refused = |bit: CloneFlags| refuse_in_own(&writes, bit.bits() as u64).map_err(|error| error.to_string());
+    assert_eq!(
+        refused(CloneFlags::CLONE_NEWNET).unwrap_err(),
+        "linux.sysctl.net.ipv4.conf.eno2/100.rp_filter: sysctl \"net.ipv4.conf.eno2/100.rp_filter\" is not allowed in \
+         the hosts network namespace"
+    );
+    assert!(
+        refused(CloneFlags::CLONE_NEWIPC)
+            .unwrap_err()
+            .ends_with("in the hosts ipc namespace")
+    );
+    assert!(
+        refused(CloneFlags::CLONE_NEWUTS)
+            .unwrap_err()
+            .ends_with("in the hosts uts namespace")
+    );
+    assert_eq!(refused(CloneFlags::CLONE_NEWUSER), Ok(()));
+    assert_eq!(refused(CloneFlags::CLONE_NEWPID), Ok(()));
 }
 
 #[test]

@@ -212,7 +212,10 @@ fn capabilities_that_cannot_be_had_are_dropped_with_a_warning() {
     assert_eq!((sets.bounding, sets.effective, sets.ambient), (1 << 5, 1 << 5, 0));
     assert_eq!(
         plan.warnings,
-        ["ignoring unknown or unavailable capabilities: [CAP_BPF CAP_CHECKPOINT_RESTORE]",]
+        [
+            "ignoring unknown or unavailable capabilities: [CAP_BPF CAP_CHECKPOINT_RESTORE]",
+            "process.capabilities.ambient: ignoring what is not permitted and inheritable: [CAP_KILL]",
+        ]
     );
     // What the runtime has not got it cannot give, but a user namespace has everything.
     let poor = Host {
@@ -253,6 +256,20 @@ fn what_the_kernel_would_refuse_is_dropped_with_a_warning() {
         [
             "process.capabilities.effective: ignoring what is not permitted: [CAP_CHOWN CAP_FOWNER]",
             "process.capabilities.inheritable: ignoring what is not bounding: [CAP_SYS_TIME]",
+            "process.capabilities.ambient: ignoring what is not permitted and inheritable: [CAP_SYS_TIME]",
         ]
     );
+}
+
+#[test]
+fn limits_have_their_names_in_errors() {
+    use crate::plan::rlimit_name;
+    assert_eq!(rlimit_name(7), "RLIMIT_NOFILE");
+    assert_eq!(rlimit_name(0), "RLIMIT_CPU");
+    assert_eq!(rlimit_name(15), "RLIMIT_RTTIME");
+    assert_eq!(rlimit_name(16), "resource 16");
+    let limits = process(json!({"rlimits": [
+        {"type": "RLIMIT_STACK", "soft": 1, "hard": 2}, {"type": "RLIMIT_RTTIME", "soft": 3, "hard": 4},
+    ]}));
+    assert_eq!(limits.rlimits, [(3, 1, 2), (15, 3, 4)]);
 }
