@@ -14,6 +14,7 @@ pub mod pidfs;
 pub mod process;
 pub mod sched;
 pub mod seccomp;
+pub mod spawn;
 pub mod usage;
 
 use rustix::io::Errno;

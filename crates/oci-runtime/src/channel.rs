@@ -32,6 +32,8 @@ pub enum ToHost {
     Listener(i32),
     /// All is set up; init waits for `go`.
     Ready,
+    /// A line of `--debug` from the steps after init has closed the log file.
+    Step(String),
     /// Set-up failed; the text is for the person at the terminal. Init is exiting.
     Failed(String),
 }
@@ -51,6 +53,7 @@ impl ToHost {
             [b't'] => Self::TimeNamespaceMade,
             [b'h'] => Self::HooksDue,
             [b'r'] => Self::Ready,
+            [b's', text @ ..] => Self::Step(String::from_utf8_lossy(text).into_owned()),
             [b'f', text @ ..] => Self::Failed(String::from_utf8_lossy(text).into_owned()),
             _ => return Err(Errno::PROTO),
         }))
@@ -66,6 +69,7 @@ impl ToHost {
             Self::TimeNamespaceMade => with(b't', &[]),
             Self::HooksDue => with(b'h', &[]),
             Self::Ready => with(b'r', &[]),
+            Self::Step(text) => with(b's', &text.as_bytes()[..text.len().min(MAX - 1)]),
             Self::Failed(text) => with(b'f', &text.as_bytes()[..text.len().min(MAX - 1)]),
         }
     }
@@ -121,7 +125,12 @@ impl HostEnd {
     pub fn receive(&self) -> Result<Option<ToHost>, Errno> {
         match self.early.borrow_mut().pop_front() {
             Some(message) => Ok(Some(message)),
-            None => self.receive_new(),
+            None => loop {
+                match self.receive_new()? {
+                    Some(ToHost::Step(line)) => tracing::debug!("{line}"),
+                    message => return Ok(message),
+                }
+            },
         }
     }
 

@@ -1,18 +1,21 @@
 //! Running hooks: an absolute path, exactly the configured environment, the container's state on standard input.
 //!
 //! The state comes as a sealed-off memory file, so that a hook which never reads it cannot block us; what the hook
-//! prints goes to another one and is quoted when it fails. Descriptors of ours are close-on-exec, so none leaks.
+//! prints goes to another one and is quoted when it fails. The new process closes all other descriptors before it
+//! resolves the hook's path, which may be a path of the image (startContainer).
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use nucleus_sys::spawn::Spawn;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::init::failure::{Explain, Failure};
 use crate::plan::Hook;
@@ -97,23 +100,16 @@ fn run(hook: &Hook, state: &str) -> Result<(), Failure> {
     let write = |input: &mut File| input.write_all(state.as_bytes()).and_then(|()| input.rewind());
     write(&mut input).explain(|| "cannot pass the state")?;
     let mut output = memory_file()?;
-    let share = || {
-        output
-            .try_clone()
-            .map(Stdio::from)
-            .explain(|| "cannot share the output")
+    let pid = start(hook, &input, &output).explain(|| "cannot execute")?;
+    let timely = wait(pid, hook.timeout)?;
+    let status = loop {
+        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+            Err(Errno::INTR) => {}
+            Ok(Some((_, status))) => break status,
+            other => other.map(drop).explain(|| "cannot wait")?,
+        }
     };
-    let mut command = Command::new(&hook.path);
-    if let Some((first, rest)) = hook.args.split_first() {
-        command.arg0(first).args(rest);
-    }
-    command.env_clear();
-    command.envs(hook.env.iter().filter_map(|entry| entry.split_once('=')));
-    command.stdin(input).stdout(share()?).stderr(share()?);
-    let mut child = command.spawn().explain(|| "cannot execute")?;
-    let timely = wait(&mut child, hook.timeout)?;
-    let status = child.wait().explain(|| "cannot wait")?;
-    let outcome = match (timely, status.code(), status.signal()) {
+    let outcome = match (timely, status.exit_status(), status.terminating_signal()) {
         (true, Some(0), _) => return Ok(()),
         (false, ..) => format!("timed out after {} s", hook.timeout.unwrap_or_default()),
         (true, Some(code), _) => format!("exit status {code}"),
@@ -122,13 +118,35 @@ fn run(hook: &Hook, state: &str) -> Result<(), Failure> {
     Err(Failure::new(format!("{outcome}{}", quote(&mut output))))
 }
 
+fn start(hook: &Hook, input: &File, output: &File) -> Result<Pid, Errno> {
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::INVAL);
+    let path = text(hook.path.as_os_str().as_bytes())?;
+    let mut args = hook
+        .args
+        .iter()
+        .map(|word| text(word.as_bytes()))
+        .collect::<Result<Vec<_>, _>>()?;
+    if args.is_empty() {
+        args.push(path.clone());
+    }
+    let entries = hook.env.iter().filter(|entry| entry.contains('='));
+    let env = entries
+        .map(|entry| text(entry.as_bytes()))
+        .collect::<Result<Vec<_>, _>>()?;
+    Spawn {
+        path: &path,
+        args: &args,
+        env: &env,
+        directory: None,
+        stdio: [input.as_fd(), output.as_fd(), output.as_fd()],
+    }
+    .start()
+}
+
 /// Waits until the hook has ended; false when its time ran out, and it was killed.
-fn wait(child: &mut Child, timeout: Option<u32>) -> Result<bool, Failure> {
+fn wait(pid: Pid, timeout: Option<u32>) -> Result<bool, Failure> {
     let Some(seconds) = timeout else { return Ok(true) };
     let what = || "cannot watch";
-    let pid = Pid::from_raw(child.id() as i32)
-        .ok_or(rustix::io::Errno::SRCH)
-        .explain(what)?;
     let pidfd: OwnedFd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).explain(what)?;
     let deadline = std::time::Instant::now() + Duration::from_secs(seconds.into());
     loop {
@@ -141,9 +159,9 @@ fn wait(child: &mut Child, timeout: Option<u32>) -> Result<bool, Failure> {
             &mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)],
             Some(&left),
         ) {
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Ok(0) => {
-                child.kill().explain(|| "cannot kill")?;
+                rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).explain(|| "cannot kill")?;
                 return Ok(false);
             }
             other => return other.map(|_| true).explain(what),

@@ -18,14 +18,26 @@ mod spec;
 
 pub use cli::{main, whole as command_line};
 
-/// A numbered step of the design begins: `--debug` shows it. Debug builds end there by SIGKILL when NUCLEUS_KILL_AT
-/// names it: that is how the tests show that a runtime which is killed at any step leaves nothing that cannot be removed.
+/// A numbered step of the design begins: `--debug` shows it.
 fn step(number: &str, name: &str) {
     tracing::debug!("{number} {name}");
+    test_point(number);
+}
+
+/// Where tests stop a debug build: NUCLEUS_KILL_AT names the step at which it ends by SIGKILL, which shows that a runtime
+/// which is killed at any step leaves nothing that cannot be removed; NUCLEUS_HOLD_AT the one at which it waits, so that
+/// its open descriptors can be looked at.
+fn test_point(_number: &str) {
     #[cfg(debug_assertions)]
-    if std::env::var_os("NUCLEUS_KILL_AT").is_some_and(|at| at == number) {
-        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
-        // The first process of a PID namespace cannot kill itself.
-        std::process::exit(128 + 9);
+    {
+        let is_at = |variable| std::env::var_os(variable).is_some_and(|at| at == _number);
+        if is_at("NUCLEUS_KILL_AT") {
+            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+            // The first process of a PID namespace cannot kill itself.
+            std::process::exit(128 + 9);
+        }
+        if is_at("NUCLEUS_HOLD_AT") {
+            std::thread::sleep(std::time::Duration::from_secs(60));
+        }
     }
 }

@@ -9,7 +9,6 @@
 //!
 //! With a PID namespace, steps 1 and 2 are the middle process's: only its children are in the namespace.
 
-use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -80,13 +79,26 @@ impl Newborn for Guest {
     }
 
     fn run(mut self, plan: &Plan) -> i32 {
-        match steps(plan, &mut self) {
+        let set_up = set_up(plan, &mut self);
+        let last = self.into_last();
+        match set_up.and_then(|()| process::become_user_program(plan, &last)) {
             Ok(never) => match never {},
             Err(failure) => {
-                self.last.channel.tell(&ToHost::Failed(failure.to_string()));
+                last.channel.tell(&ToHost::Failed(failure.to_string()));
                 255
             }
         }
+    }
+}
+
+impl Guest {
+    /// What the last steps need; every other descriptor is closed.
+    fn into_last(self) -> Last {
+        let mut last = self.last;
+        // Closed all at once below, not each by its owner.
+        std::mem::forget((self.way, self.console_socket, self.procfs));
+        last.close_what_the_program_does_not_get();
+        last
     }
 }
 
@@ -143,7 +155,8 @@ pub fn cpu_set(mask: &[u64]) -> CpuSet {
     set
 }
 
-fn steps(plan: &Plan, guest: &mut Guest) -> Result<Infallible, Failure> {
+/// Steps 1 to 3, and of step 4 what the host's files are needed for.
+fn set_up(plan: &Plan, guest: &mut Guest) -> Result<(), Failure> {
     guest.enter_as_middle(plan)?;
     // The tie of a middle process is not inherited, and a change of user has cut our own.
     tie_to_runtime()?;
@@ -163,6 +176,5 @@ fn steps(plan: &Plan, guest: &mut Guest) -> Result<Infallible, Failure> {
         lsm::set_exec(process, procfs)?;
     }
     crate::step("guest:4", "rights");
-    scheduling::set_domain(plan)?;
-    process::become_user_program(plan, &guest.last)
+    scheduling::set_domain(plan)
 }

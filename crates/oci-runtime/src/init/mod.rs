@@ -26,7 +26,6 @@ pub mod scheduling;
 pub use process::ACKNOWLEDGE;
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -77,8 +76,10 @@ pub struct Last {
     pub started: Cell<bool>,
     /// Inherited descriptors that are the container's, by number.
     pub preserve_fds: Vec<i32>,
-    /// The log's descriptor.
+    /// The log's descriptor, until the program's descriptors alone are kept.
     pub log_fd: Option<i32>,
+    /// `--log` names a file.
+    pub logs_to_file: bool,
     /// The caller itself runs in a user namespace.
     pub in_user_namespace: bool,
     /// The score of the OOM killer that is wanted, where it is not the one that we have from the caller.
@@ -95,6 +96,31 @@ impl Last {
         keep.extend(more);
         let numbers: Vec<i32> = self.preserve_fds.iter().copied().chain(self.log_fd).collect();
         nucleus_sys::process::close_all_but(&keep, &numbers);
+    }
+
+    /// Closes every descriptor but those that the program gets, the channel, and the exec FIFO.
+    ///
+    /// The working directory, the program, and its interpreter are paths of the image: each may lead through
+    /// /proc/self/fd to whatever this process holds open. Close-on-exec comes too late, because execve(2) resolves the
+    /// path first (CVE-2024-21626). What stays leads nowhere: a socket and a FIFO have nothing below them, and neither
+    /// can be executed.
+    fn close_what_the_program_does_not_get(&mut self) {
+        self.log_fd = None;
+        self.close_all_others(std::iter::empty());
+    }
+
+    /// Logs a step of the last ones. The log file is closed by then, so its line goes through the host side while
+    /// that listens: until `start` when there is an exec FIFO, until execve otherwise.
+    pub fn step(&self, number: &str, name: &str) {
+        crate::test_point(number);
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        if !self.logs_to_file {
+            tracing::debug!("{number} {name}");
+        } else if !self.started.get() {
+            self.channel.tell(&ToHost::Step(format!("{number} {name}")));
+        }
     }
 }
 
@@ -154,34 +180,48 @@ impl Newborn for Inputs {
     }
 
     fn run(self, plan: &Plan) -> i32 {
-        match steps(plan, &self) {
-            Ok(never) => match never {},
-            Err(failure) => {
-                match &self.last.exec_fifo {
-                    // The one who listens now is `start`; the container's log gets to know it as well.
-                    Some(fifo) if self.last.started.get() => {
-                        let _ = rustix::io::write(fifo, failure.to_string().as_bytes());
-                        eprintln!("{failure}");
-                    }
-                    _ => self.last.channel.tell(&ToHost::Failed(failure.to_string())),
-                }
-                255
+        let set_up = set_up(plan, &self);
+        let last = self.into_last();
+        let failed = |failure: Failure| match &last.exec_fifo {
+            // The one who listens now is `start`; the container's log gets to know it as well.
+            Some(fifo) if last.started.get() => {
+                let _ = rustix::io::write(fifo, failure.to_string().as_bytes());
+                eprintln!("{failure}");
             }
+            _ => last.channel.tell(&ToHost::Failed(failure.to_string())),
+        };
+        match set_up.and_then(|()| process::become_user_program(plan, &last)) {
+            Ok(never) => match never {},
+            Err(failure) => failed(failure),
         }
+        255
     }
 }
 
-fn steps(plan: &Plan, inputs: &Inputs) -> Result<Infallible, Failure> {
+impl Inputs {
+    /// What the last steps need; every other descriptor is closed.
+    fn into_last(self) -> Last {
+        let mut last = self.last;
+        // Closed all at once below, not each by its owner.
+        std::mem::forget((self.joiner, self.join, self.id_mapped));
+        std::mem::forget((self.procfs, self.console_socket));
+        last.close_what_the_program_does_not_get();
+        last
+    }
+}
+
+/// Steps 1 to 7, and of step 8 what the host's files are needed for.
+fn set_up(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     early(plan, inputs)?;
     enter_namespaces(plan, inputs)?;
     identify(plan, inputs)?;
-    let root = filesystem(plan, inputs)?;
+    // `into_last` closes its descriptors with all others.
+    let root = std::mem::ManuallyDrop::new(filesystem(plan, inputs)?);
     crate::step("init:6", "hooks");
     container_hooks(plan, inputs)?;
     change_root(plan, inputs, &root)?;
     crate::step("init:8", "rights");
-    scheduling::set_domain(plan)?;
-    process::become_user_program(plan, &inputs.last)
+    scheduling::set_domain(plan)
 }
 
 /// Steps 1 and 2.

@@ -79,7 +79,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
         super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
     let env = complete_environment(process);
-    crate::step("init:9", "drop rights");
+    last.step("init:9", "drop rights");
     drop_rights(process, last.in_user_namespace || plan.namespaces.has(NEW_USER))?;
     if entered.is_err() {
         // The user may enter what root may not: a network filesystem, or one owned by a user of the namespace.
@@ -96,13 +96,13 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
         }
         super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
-    crate::step("init:10", "ready");
+    last.step("init:10", "ready");
     await_start(last, plan.seccomp.is_some())?;
     if !plan.hooks.start_container.is_empty() {
         let state = last.hook_state.json("created", rustix::process::getpid());
         hooks::run_all("startContainer", &plan.hooks.start_container, &state)?;
     }
-    crate::step("init:11", "execve");
+    last.step("init:11", "execve");
     if let Some(fifo) = &last.exec_fifo {
         rustix::io::write(fifo, ACKNOWLEDGE).explain(|| "cannot write to the exec FIFO")?;
     }

@@ -4,6 +4,7 @@
 mod common;
 
 mod attacker;
+mod descriptors;
 mod image;
 mod links;
 mod own_binary;

@@ -65,6 +65,7 @@ impl Making {
                 started: Cell::new(false),
                 preserve_fds: options.preserve_fds.clone(),
                 log_fd: options.log_fd,
+                logs_to_file: options.log_fd.is_some(),
                 in_user_namespace: host.in_user_namespace,
                 oom_score_adj: host::oom_score_to_set(&plan),
                 hook_state: hook_state(&self.state),
@@ -173,7 +174,7 @@ impl Making {
                     channel.go().map_err(gone)?;
                 }
                 Some(ToHost::Failed(text)) => return Err(Error::Start(Failure::new(text))),
-                Some(ToHost::InitPid(_) | ToHost::Born) => {
+                Some(ToHost::InitPid(_) | ToHost::Born | ToHost::Step(_)) => {
                     return Err(Error::Start(Failure::new("init: unexpected message")));
                 }
                 None => {

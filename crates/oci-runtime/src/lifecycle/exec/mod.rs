@@ -177,6 +177,7 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
             started: Cell::new(false),
             preserve_fds: options.preserve_fds.clone(),
             log_fd: options.log_fd,
+            logs_to_file: options.log_fd.is_some(),
             in_user_namespace: in_user_namespace(),
             oom_score_adj: oom_score_to_set(plan),
             hook_state: hook_state(&container.state),
