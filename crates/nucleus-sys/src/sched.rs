@@ -131,6 +131,50 @@ pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<(), Errno> {
     check(result).map(drop)
 }
 
+/// Sets the CPUs that a process may run on, bit n % 64 of word n / 64 for CPU n; those of the calling thread when `pid`
+/// is `None`. Bits of CPUs that the machine lacks or the process' cpuset forbids are ignored.
+///
+/// # Errors
+/// As `sched_setaffinity(2)`: `EINVAL` when no bit is left, `EPERM` for a process of another user.
+pub fn set_affinity(pid: Option<Pid>, mask: &[u64]) -> Result<(), Errno> {
+    // SAFETY: the kernel reads at most `size_of_val(mask)` bytes from `mask`.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            number(pid),
+            size_of_val(mask),
+            mask.as_ptr(),
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Lets a process run on all CPUs that its cpuset allows, now and after the cpuset changes; the calling thread when `pid`
+/// is `None`.
+///
+/// # Errors
+/// As [`set_affinity`].
+pub fn reset_affinity(pid: Option<Pid>) -> Result<(), Errno> {
+    set_affinity(pid, &[u64::MAX; MAX_CPUS / 64])
+}
+
+/// Twice as many as any kernel can be built for.
+pub const MAX_CPUS: usize = 16_384;
+
+/// The CPUs that the calling thread may run on, as a mask for [`set_affinity`].
+///
+/// # Errors
+/// As `sched_getaffinity(2)`.
+pub fn affinity() -> Result<Vec<u64>, Errno> {
+    let mut mask = vec![0u64; MAX_CPUS / 64];
+    let size = size_of_val(mask.as_slice());
+    // SAFETY: the kernel writes at most `size` bytes to `mask`, which is that long.
+    let written = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size, mask.as_mut_ptr()) };
+    let written = check(written)?;
+    mask.truncate((written as usize).div_ceil(8));
+    Ok(mask)
+}
+
 fn number(pid: Option<Pid>) -> c_int {
     pid.map_or(0, |pid| pid.as_raw_nonzero().get())
 }
@@ -147,6 +191,28 @@ mod tests {
             Ok(()) | Err(Errno::NOSYS) => {}
             Err(error) => panic!("{error}"),
         }
+    }
+
+    #[test]
+    fn the_affinity_is_set_and_reset() {
+        std::thread::spawn(|| {
+            let count = |mask: &[u64]| mask.iter().map(|word| word.count_ones()).sum::<u32>();
+            let before = affinity().unwrap();
+            let word = before.iter().position(|word| *word != 0).unwrap();
+            let mut one = vec![0; before.len()];
+            one[word] = 1 << before[word].trailing_zeros();
+            set_affinity(None, &one).unwrap();
+            assert_eq!(affinity().unwrap(), one);
+            // A mask that is longer than the kernel's: the rest is ignored.
+            one.resize(MAX_CPUS / 64, 0);
+            set_affinity(None, &[one.as_slice(), &[u64::MAX; 2000]].concat()).unwrap();
+            assert_eq!(count(&affinity().unwrap()), 1);
+            reset_affinity(None).unwrap();
+            assert!(count(&affinity().unwrap()) >= count(&before));
+            assert_eq!(set_affinity(None, &[0; 16]), Err(Errno::INVAL));
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub fn check(bundle: &Path, systemd: bool) -> Result<Checked> {
         capabilities: u64::MAX,
     };
     let mut plan = Plan::compile(&loaded.spec, &options, &facts, None)?;
+    if let Some(process) = &mut plan.process {
+        plan::scheduling::stage_cpus(loaded.cpu_affinity.as_ref(), process)?;
+    }
     lsm::check(&plan)?;
     Resctrl::prepare(plan.intel_rdt.as_ref(), ID)?;
     let linux = loaded.spec.linux().as_ref();

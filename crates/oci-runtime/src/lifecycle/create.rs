@@ -153,6 +153,9 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
         capabilities: Host::capabilities()?,
     };
     let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts, loaded.seccomp)?;
+    if let Some(process) = &mut plan.process {
+        plan::scheduling::stage_cpus(loaded.cpu_affinity.as_ref(), process)?;
+    }
     if let (Some(name), Some(seccomp)) = (&loaded.keep_seccomp, &plan.seccomp) {
         cache::put(&profiles, name, seccomp);
     }

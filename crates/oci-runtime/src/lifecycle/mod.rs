@@ -3,6 +3,7 @@
 //! Called by `cli` only. The rule: whatever makes a kernel object owns its removal. A verb that fails leaves the host
 //! as it was; a runtime that is killed leaves a state from which `delete --force` removes everything.
 
+mod affinity;
 pub mod check;
 pub mod create;
 pub mod delete;

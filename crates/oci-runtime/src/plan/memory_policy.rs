@@ -7,8 +7,9 @@ use oci_spec::runtime::{LinuxMemoryPolicy, MemoryPolicyFlagType as Flag, MemoryP
 
 use super::{MemoryPolicy, PlanError, lists};
 
-/// The kernel's `MAX_NUMNODES` is at most 1024.
-const HIGHEST_NODE: usize = 1023;
+/// The longest mask that set_mempolicy(2) reads is a page. Which nodes exist is left to the kernel: most are built for up
+/// to 1024.
+const HIGHEST_NODE: usize = 32_767;
 
 const NUMA_BALANCING: u32 = 1 << 13;
 const RELATIVE_NODES: u32 = 1 << 14;

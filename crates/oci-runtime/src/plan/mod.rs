@@ -21,7 +21,7 @@ mod namespaces;
 mod net_devices;
 pub(crate) mod paths;
 mod process;
-mod scheduling;
+pub(crate) mod scheduling;
 pub(crate) mod sysctl;
 
 use std::ffi::CString;
@@ -282,6 +282,19 @@ pub(crate) struct Process {
     pub io_priority: Option<(u16, u16)>,
     /// `execCPUAffinity`: for the processes that `exec` starts, not for the container's first one.
     pub exec_cpu_affinity: Option<CpuAffinity>,
+    /// The stages of `cpuAffinity` in the life of the container's first process.
+    pub stage_cpus: StageCpus,
+}
+
+/// `process.cpuAffinity` but for its stages of `exec`, which are an [`CpuAffinity`]. Masks as there.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct StageCpus {
+    /// The runtime while it makes the container, and its hooks.
+    pub create_runtime: Option<Vec<u64>>,
+    /// Init, in its control groups.
+    pub create_container: Option<Vec<u64>>,
+    /// Init, once it waits for `start`.
+    pub start_container: Option<Vec<u64>>,
 }
 
 /// `process.execCPUAffinity`: bit n % 64 of word n / 64 stands for CPU n; `None` leaves the CPUs alone.

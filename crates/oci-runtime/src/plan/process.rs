@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use oci_spec::runtime::{self as oci, PosixRlimit, PosixRlimitType};
 
-use super::{Host, IdMapping, Options, PlanError, Process, capabilities, paths, scheduling};
+use super::{Host, IdMapping, Options, PlanError, Process, StageCpus, capabilities, paths, scheduling};
 
 /// Compiles the section.
 pub(crate) fn compile(
@@ -62,6 +62,7 @@ pub(crate) fn compile(
             .as_ref()
             .map(scheduling::cpu_affinity)
             .transpose()?,
+        stage_cpus: StageCpus::default(),
     })
 }
 

@@ -9,10 +9,11 @@ use oci_spec::runtime::{
     LinuxSchedulerFlag as Flag, LinuxSchedulerPolicy as Policy, Scheduler,
 };
 
-use super::{CpuAffinity, PlanError, lists};
+use super::{CpuAffinity, PlanError, Process, StageCpus, lists};
+use crate::spec;
 
-/// More than any kernel is built for (`NR_CPUS`).
-const HIGHEST_CPU: usize = 8191;
+/// More than any kernel is built for (`NR_CPUS` is at most 8192 today).
+const HIGHEST_CPU: usize = sched::MAX_CPUS - 1;
 
 /// The kernel counts a deadline's runtime in units of 1024 nanoseconds (`DL_SCALE`).
 const SHORTEST_RUNTIME: u64 = 1024;
@@ -157,6 +158,34 @@ pub(crate) fn cpu_affinity(affinity: &ExecCPUAffinity) -> Result<CpuAffinity, Pl
         initial: mask(affinity.initial(), "initial")?,
         final_: mask(affinity.cpu_affinity_final(), "final")?,
     })
+}
+
+/// Compiles the draft field `process.cpuAffinity` into the process. An empty list leaves the CPUs alone, `all` stands for
+/// all CPUs of the machine.
+pub(crate) fn stage_cpus(draft: Option<&spec::CpuAffinity>, process: &mut Process) -> Result<(), PlanError> {
+    let Some(draft) = draft else { return Ok(()) };
+    if process.exec_cpu_affinity.is_some() {
+        return Err(PlanError::new(
+            "process.cpuAffinity",
+            "cannot be set together with execCPUAffinity",
+        ));
+    }
+    let mask = |list: &Option<String>, name: &str| match list.as_deref() {
+        None | Some("") => Ok(None),
+        Some("all") => Ok(Some(vec![u64::MAX; sched::MAX_CPUS / 64])),
+        Some(list) => lists::mask(list, HIGHEST_CPU, format_args!("process.cpuAffinity.{name}")).map(Some),
+    };
+    process.stage_cpus = StageCpus {
+        create_runtime: mask(&draft.create_runtime, "createRuntime")?,
+        create_container: mask(&draft.create_container, "createContainer")?,
+        start_container: mask(&draft.start_container, "startContainer")?,
+    };
+    let exec = CpuAffinity {
+        initial: mask(&draft.exec_runtime, "execRuntime")?,
+        final_: mask(&draft.exec_container, "execContainer")?,
+    };
+    process.exec_cpu_affinity = (exec != CpuAffinity::default()).then_some(exec);
+    Ok(())
 }
 
 /// Compiles `linux.personality`: the domain for personality(2). The spec knows no flag as yet.

@@ -4,6 +4,7 @@
 //! there instead (a FIFO, a directory, a loop of links) can make the runtime hang. The slow ways (naming the path of an
 //! error, dropping unknown capabilities) are taken only after the quick one has failed.
 
+mod draft;
 mod profile;
 mod tolerance;
 mod version;
@@ -22,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 use crate::plan::Seccomp;
 use crate::security::seccomp::cache::{self, Cache, hex};
+pub(crate) use draft::CpuAffinity;
 use profile::Profile;
 
 /// More than any engine writes, and little enough to read without thought.
@@ -38,6 +40,19 @@ pub(crate) struct Loaded {
     pub keep_seccomp: Option<String>,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
+    /// `process.cpuAffinity`, which is not in `spec`.
+    pub cpu_affinity: Option<CpuAffinity>,
+    /// Things that are not errors but that a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// A `process` section that was read.
+#[derive(Debug)]
+pub(crate) struct LoadedProcess {
+    /// The section.
+    pub process: Process,
+    /// Its `cpuAffinity`.
+    pub cpu_affinity: Option<CpuAffinity>,
     /// Things that are not errors but that a person should know.
     pub warnings: Vec<String>,
 }
@@ -111,6 +126,7 @@ pub(crate) fn parse_with(text: &[u8], profiles: Option<&dyn Cache>) -> Result<Lo
             seccomp: Some(seccomp),
             keep_seccomp: None,
             sha256,
+            cpu_affinity: cpu_affinity(text)?,
             warnings: Vec::new(),
         });
     }
@@ -122,7 +138,15 @@ pub(crate) fn parse_with(text: &[u8], profiles: Option<&dyn Cache>) -> Result<Lo
         keep_seccomp: profile.map(|profile| profile.name),
         spec,
         sha256,
+        cpu_affinity: cpu_affinity(text)?,
         warnings,
+    })
+}
+
+fn cpu_affinity(text: &[u8]) -> Result<Option<CpuAffinity>, LoadError> {
+    draft::cpu_affinity(text).map_err(|message| LoadError::Invalid {
+        field: "process.cpuAffinity".to_owned(),
+        message,
     })
 }
 
@@ -130,7 +154,7 @@ pub(crate) fn parse_with(text: &[u8], profiles: Option<&dyn Cache>) -> Result<Lo
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn load_process(path: &Path) -> Result<(Process, Vec<String>), LoadError> {
+pub(crate) fn load_process(path: &Path) -> Result<LoadedProcess, LoadError> {
     let failed = |source| LoadError::Read {
         path: path.to_owned(),
         source,
@@ -150,7 +174,7 @@ pub(crate) fn load_process(path: &Path) -> Result<(Process, Vec<String>), LoadEr
 ///
 /// # Errors
 /// [`LoadError::Invalid`].
-pub(crate) fn parse_process(text: &[u8]) -> Result<(Process, Vec<String>), LoadError> {
+pub(crate) fn parse_process(text: &[u8]) -> Result<LoadedProcess, LoadError> {
     // As part of a config every error gets the path that it has there. The section is checked to be one document of
     // its own before it is put between the braces.
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(text) {
@@ -162,7 +186,11 @@ pub(crate) fn parse_process(text: &[u8]) -> Result<(Process, Vec<String>), LoadE
     let config = [br#"{"ociVersion":"1.0.0","process":"#, text, b"}"].concat();
     let (spec, warnings) = parse(&config)?;
     match spec.process() {
-        Some(process) => Ok((process.clone(), warnings)),
+        Some(process) => Ok(LoadedProcess {
+            process: process.clone(),
+            cpu_affinity: cpu_affinity(&config)?,
+            warnings,
+        }),
         None => Err(LoadError::Invalid {
             field: "process".to_owned(),
             message: "must be a JSON object".to_owned(),

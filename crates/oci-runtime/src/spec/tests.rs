@@ -241,7 +241,7 @@ fn null_is_absent_and_the_user_is_optional() {
         if let Some(user) = &user {
             section["user"] = user.clone();
         }
-        let (process, _) = super::parse_process(section.to_string().as_bytes()).unwrap();
+        let process = super::parse_process(section.to_string().as_bytes()).unwrap().process;
         assert_eq!((process.user().uid(), process.user().gid()), ids, "{user:?}");
     }
 }
@@ -277,6 +277,32 @@ fn both_values_of_a_limit_must_be_set() {
             format!("process.rlimits[1].{missing}: must be set")
         );
     }
+}
+
+#[test]
+fn the_draft_of_cpu_affinity() {
+    let mut config = config();
+    let read = |config: &Value| {
+        super::parse_with(config.to_string().as_bytes(), None)
+            .map(|loaded| loaded.cpu_affinity)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(read(&config), Ok(None));
+    config["annotations"] = json!({"cpuAffinity": "0"});
+    assert_eq!(read(&config), Ok(None));
+    config["process"]["cpuAffinity"] = json!({"createRuntime": "all", "execContainer": "0-1", "startContainer": null});
+    let affinity = read(&config).unwrap().unwrap();
+    assert_eq!(affinity.create_runtime.as_deref(), Some("all"));
+    assert_eq!(affinity.exec_container.as_deref(), Some("0-1"));
+    assert_eq!(affinity.start_container, None);
+    let process = super::parse_process(config["process"].to_string().as_bytes()).unwrap();
+    assert_eq!(process.cpu_affinity, Some(affinity));
+    config["process"]["cpuAffinity"] = json!({"runtimeCreate": "0"});
+    let text = read(&config).unwrap_err();
+    assert!(
+        text.starts_with("process.cpuAffinity: unknown field `runtimeCreate`"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::inside::field;
 use super::userns::map_ids;
-use crate::common::{Container, Test, shell};
+use crate::common::{Cmd, Container, Out, Test, shell, skip};
 
 /// Starts a sleeping container with one field of `process` set, and gives its pid.
 fn sleeping<'t>(test: &'t Test, edit: impl FnOnce(&mut Value)) -> (Container<'t>, i32) {
@@ -224,5 +224,91 @@ fn sysctls_of_the_user_namespace() {
         config["linux"]["sysctl"] = json!({"user.max_uts_namespaces": "7"});
     });
     c.create().fails("not allowed in host user namespace");
+    test.nothing_left();
+}
+
+/// The CPUs that this process may run on, by their numbers.
+fn own_cpus() -> Vec<usize> {
+    let told = shell("taskset -cp $$");
+    cpus_in(told.rsplit(": ").next().unwrap_or_default())
+}
+
+/// `0-1,3` → 0, 1, 3.
+fn cpus_in(list: &str) -> Vec<usize> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        first.parse::<usize>().expect("number")..=last.parse().expect("number")
+    };
+    list.trim().split(',').flat_map(range).collect()
+}
+
+/// Runs a command on one CPU.
+fn on_cpu(cpu: usize, command: Cmd) -> Out {
+    command.wrapped(["taskset", "-c", &cpu.to_string()]).run()
+}
+
+#[test]
+fn the_callers_cpus_are_not_inherited() {
+    let Some(test) = Test::new() else { return };
+    let own = own_cpus();
+    let Some(last) = own.last().copied().filter(|_| own.len() > 1) else {
+        return skip("needs two CPUs");
+    };
+    let show = "sed -n 's/^Cpus_allowed_list:\\t//p' /proc/self/status";
+    let c = test.container_with(&["sh", "-c", &format!("{show}; exec sleep 1000")], |_| ());
+    // `taskset` itself narrows what it starts: without the reset all of these show one CPU.
+    let shown = shell(&format!("taskset -c {last} sh -c {:?}", show));
+    assert_eq!(cpus_in(&shown), [last], "the control");
+    on_cpu(last, c.with_bundle("run", &["--detach"])).ok();
+    let status = fs::read_to_string(format!("/proc/{}/status", c.pid())).expect("status");
+    assert_eq!(cpus_in(field(&status, "Cpus_allowed_list")), own, "init");
+    let said = on_cpu(last, c.verb("exec", &[]).args(["sh", "-c", show])).ok();
+    assert_eq!(cpus_in(&said.stdout), own, "exec");
+    c.force_delete().ok();
+    // A cpuset still holds.
+    c.edit(|config| config["linux"]["resources"]["cpu"] = json!({ "cpus": own[0].to_string() }));
+    on_cpu(last, c.with_bundle("run", &["--detach"])).ok();
+    let said = on_cpu(last, c.verb("exec", &[]).args(["sh", "-c", show])).ok();
+    assert_eq!(cpus_in(&said.stdout), [own[0]], "exec in a cpuset");
+    c.force_delete().ok();
+    test.nothing_left();
+}
+
+#[test]
+fn the_draft_of_cpu_affinity() {
+    let Some(test) = Test::new() else { return };
+    let own = own_cpus();
+    let [first, second, ..] = own[..] else {
+        return skip("needs two CPUs");
+    };
+    let show = "sed -n 's/^Cpus_allowed_list:\\t//p' /proc/self/status";
+    let seen = test.dir().join("hooks");
+    let hook =
+        |name: &str| json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("{show} >{}.{name}", seen.display())] }]);
+    let c = test.container_with(&["sleep", "1000"], |config| {
+        config["process"]["cpuAffinity"] = json!({
+            "createRuntime": first.to_string(), "createContainer": second.to_string(), "startContainer": first.to_string(),
+            "execRuntime": second.to_string(), "execContainer": "all",
+        });
+        config["hooks"] = json!({ "createRuntime": hook("createRuntime"), "createContainer": hook("createContainer") });
+    });
+    c.run_detached().ok();
+    let hooked = |name: &str| {
+        let path = format!("{}.{name}", seen.display());
+        cpus_in(&fs::read_to_string(path).expect(name))
+    };
+    assert_eq!(hooked("createRuntime"), [first]);
+    assert_eq!(hooked("createContainer"), [second]);
+    let status = fs::read_to_string(format!("/proc/{}/status", c.pid())).expect("status");
+    assert_eq!(cpus_in(field(&status, "Cpus_allowed_list")), [first]);
+    let said = c.verb("exec", &[]).args(["sh", "-c", show]).run().ok();
+    assert_eq!(cpus_in(&said.stdout), own);
+    c.edit(|config| config["process"]["cpuAffinity"] = json!({ "execContainer": first.to_string() }));
+    let said = c.verb("exec", &[]).args(["sh", "-c", show]).run().ok();
+    assert_eq!(cpus_in(&said.stdout), [first]);
+    c.force_delete().ok();
+    c.edit(|config| config["process"]["cpuAffinity"] = json!({ "createContainer": "16383" }));
+    c.create()
+        .fails("process.cpuAffinity.createContainer: the kernel refuses it: invalid argument");
     test.nothing_left();
 }

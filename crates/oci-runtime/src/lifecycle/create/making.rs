@@ -12,6 +12,7 @@ use crate::channel::{self, HostEnd, ToHost};
 use crate::hooks;
 use crate::init::failure::{Explain, Failure};
 use crate::init::{Inputs, Last};
+use crate::lifecycle::affinity;
 use crate::lifecycle::host::{self, Host, cgroup_view};
 use crate::lifecycle::notify::{self, Notify};
 use crate::lifecycle::pidfd_socket::PidfdSocket;
@@ -45,6 +46,7 @@ impl Making {
         (terminal, pidfd_socket): (&mut Terminal, &PidfdSocket),
         join: Vec<(u64, OwnedFd, String)>,
     ) -> Result<(Init, HostEnd, Option<OwnedFd>, Vec<Hook>)> {
+        affinity::of_runtime(&compiled.plan).map_err(Error::Start)?;
         self.record(&compiled)?;
         let (exec_fifo, notify) = self.fill_directory(options, &compiled, until)?;
         let Compiled { plan, host, cgroup, .. } = compiled;
@@ -157,7 +159,10 @@ impl Making {
         }
         loop {
             match channel.receive().explain(|| "cannot hear init")? {
-                Some(ToHost::Ready) => return grant(plan, init.pid()).map_err(Error::Start),
+                Some(ToHost::Ready) => {
+                    affinity::at_start(plan, init.pid()).map_err(Error::Start)?;
+                    return grant(plan, init.pid()).map_err(Error::Start);
+                }
                 Some(ToHost::Listener(number)) => {
                     self.hand_over_listener(plan, init, number).map_err(Error::Start)?;
                     channel.go().map_err(gone)?;
@@ -279,6 +284,9 @@ fn clone_init(plan: &Plan, inputs: Inputs, cgroup: &mut nucleus_cgroup::Cgroup, 
     if cgroup.adopts() {
         cgroup.adopt(init.pid())?;
         cgroup.apply_limits()?;
+    }
+    affinity::of_init(plan, init.pid()).map_err(Error::Start)?;
+    if cgroup.adopts() {
         channel.go().explain(|| "init is gone").map_err(Error::Start)?;
     }
     Ok(init)

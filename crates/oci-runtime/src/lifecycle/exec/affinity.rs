@@ -3,10 +3,9 @@
 //! It is born into the v2 group, so that "before" is us: we move to these CPUs, make the process, and move back. The
 //! CPUs for the time after are set by the process itself, see `init::joined`.
 
-use rustix::thread::{sched_getaffinity, sched_setaffinity};
+use nucleus_sys::sched;
 
 use crate::init::failure::{Explain, Failure};
-use crate::init::joined::cpu_set;
 use crate::plan::{CpuAffinity, Plan};
 
 /// What the process asks for.
@@ -25,10 +24,11 @@ pub fn initially<T>(cpus: Option<&CpuAffinity>, work: impl FnOnce() -> Result<T,
         return work();
     };
     let what = || "process.execCPUAffinity.initial: the kernel refuses it";
-    let before = sched_getaffinity(None).explain(what)?;
-    sched_setaffinity(None, &cpu_set(initial)).explain(what)?;
+    let before = sched::affinity().explain(what)?;
+    crate::init::joined::cpu_set(initial);
+    sched::set_affinity(None, initial).explain(what)?;
     let done = work();
     // Where we wait for it matters to nobody but us.
-    let _ = sched_setaffinity(None, &before);
+    let _ = sched::set_affinity(None, &before);
     done
 }

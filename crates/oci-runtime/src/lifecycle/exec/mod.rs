@@ -26,7 +26,7 @@ use crate::init::Last;
 use crate::init::failure::{Explain, Failure};
 use crate::init::joined::{Guest, Way};
 use crate::plan::exec::Changes;
-use crate::plan::{self, Namespaces, Plan};
+use crate::plan::{self, CpuAffinity, Namespaces, Plan};
 use crate::security::lsm;
 use crate::spec;
 pub use shared::record;
@@ -106,7 +106,7 @@ fn exec_beside(init: &Process, container: &Container, options: &Options, warn: W
 /// Step 2: the process, and what the container gives to it.
 fn compile(container: &Container, namespaces: Namespaces, options: &Options, warn: Warn<'_>) -> Result<Plan> {
     let mut warnings = Vec::new();
-    let (process, mut quiet) = match &options.process {
+    let loaded = match &options.process {
         Some(file) => spec::load_process(file)?,
         None => of_bundle(container, &mut warnings)?,
     };
@@ -121,13 +121,15 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
         console_socket: options.console_socket.is_some(),
         ..plan::Options::default()
     };
+    let mut quiet = loaded.warnings;
     let mut process = plan::exec::compile(
-        process,
+        loaded.process,
         &options.changes,
         &plan_options,
         &facts,
         (&mut warnings, &mut quiet),
     )?;
+    plan::scheduling::stage_cpus(loaded.cpu_affinity.as_ref(), &mut process)?;
     shared::fill_in(&mut process, &container.state.exec);
     let seccomp = shared::filter(container)?;
     warnings.iter().for_each(|warning| warn(warning));
@@ -145,7 +147,7 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
 
 /// The container's own process, from config.json as it is now: that is what runc does, and the way to change what a
 /// bare `exec ID CMD` gets. Who has changed it since the container was made should know that it counts.
-fn of_bundle(container: &Container, warnings: &mut Vec<String>) -> Result<(oci_spec::runtime::Process, Vec<String>)> {
+fn of_bundle(container: &Container, warnings: &mut Vec<String>) -> Result<spec::LoadedProcess> {
     let loaded = spec::load(&container.state.bundle, None).map_err(|error| {
         Failure::new(format!(
             "the process of the container is taken from its bundle (use --process without one): {error}"
@@ -155,7 +157,11 @@ fn of_bundle(container: &Container, warnings: &mut Vec<String>) -> Result<(oci_s
         warnings.push("config.json has changed since the container was created".to_owned());
     }
     let process = loaded.spec.process().clone().ok_or(Error::NoProcess)?;
-    Ok((process, loaded.warnings))
+    Ok(spec::LoadedProcess {
+        process,
+        cpu_affinity: loaded.cpu_affinity,
+        warnings: loaded.warnings,
+    })
 }
 
 /// Steps 3 to 5: from here on there is a process, which is killed when anything fails.
@@ -199,7 +205,11 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     let by_writing = || cgroups.full_joiner();
     let birth = Birth::of_guest(joins, unified.as_ref().map(AsFd::as_fd), &beside_init, &by_writing);
     let born = || spawn(plan, guest, &birth)?.await_birth(plan, &birth, &channel);
-    let mut guest = affinity::initially(affinity::of(plan), born).map_err(Error::Start)?;
+    let cpus = affinity::of(plan);
+    let mut guest = affinity::initially(cpus, born).map_err(Error::Start)?;
+    if cpus.is_none_or(|cpus| *cpus == CpuAffinity::default()) {
+        super::affinity::reset(guest.pid());
+    }
     if unreachable {
         cgroups.attach(guest.pid())?;
     }

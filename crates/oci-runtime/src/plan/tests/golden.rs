@@ -71,7 +71,8 @@ fn text(plan: &impl Debug) -> String {
 
 /// The process of an `exec`.
 fn dump_process(section: &Path) -> String {
-    let (process, mut quiet) = crate::spec::load_process(section).unwrap();
+    let loaded = crate::spec::load_process(section).unwrap();
+    let (process, mut quiet) = (loaded.process, loaded.warnings);
     let mut warnings = Vec::new();
     let options = Options {
         console_socket: process.terminal().unwrap_or(false),

@@ -144,10 +144,48 @@ fn cpu_lists_become_masks() {
             "process.execCPUAffinity.final: \"3-1\" is a range backwards",
         ),
         (
-            with("8192"),
-            "process.execCPUAffinity.final: 8192 must not be greater than 8191",
+            with("16384"),
+            "process.execCPUAffinity.final: 16384 must not be greater than 16383",
         ),
     ]);
+}
+
+#[test]
+fn the_cpus_of_each_stage() {
+    use crate::plan::StageCpus;
+    use crate::plan::scheduling::stage_cpus;
+    let compile = |draft: Value, value: Value| {
+        let draft = serde_json::from_value(draft).unwrap();
+        let mut compiled = process("execCPUAffinity", value);
+        stage_cpus(Some(&draft), &mut compiled).map_err(|error| error.to_string())?;
+        Ok::<_, String>((compiled.stage_cpus, compiled.exec_cpu_affinity))
+    };
+    let (stages, exec) = compile(
+        json!({"createRuntime": "0", "createContainer": "1", "startContainer": "", "execRuntime": "8191-8192"}),
+        Value::Null,
+    )
+    .unwrap();
+    assert_eq!(
+        stages,
+        StageCpus {
+            create_runtime: Some(vec![1]),
+            create_container: Some(vec![2]),
+            start_container: None,
+        }
+    );
+    let initial = exec.unwrap().initial.unwrap();
+    assert_eq!((initial[127], initial[128]), (1 << 63, 1));
+    let (_, exec) = compile(json!({"execContainer": "all"}), Value::Null).unwrap();
+    assert!(exec.unwrap().final_.unwrap().iter().all(|word| *word == u64::MAX));
+    assert_eq!(compile(json!({}), Value::Null).unwrap(), (StageCpus::default(), None));
+    assert_eq!(
+        compile(json!({"startContainer": "0-"}), Value::Null).unwrap_err(),
+        "process.cpuAffinity.startContainer: \"0-\" is neither a number nor a range such as 0-3"
+    );
+    assert_eq!(
+        compile(json!({}), json!({"initial": "0"})).unwrap_err(),
+        "process.cpuAffinity: cannot be set together with execCPUAffinity"
+    );
 }
 
 #[test]
@@ -225,7 +263,7 @@ fn refused_memory_policies() {
         ),
         (
             with(json!({"mode": "MPOL_BIND", "nodes": "0-99999999999999999999"})),
-            "linux.memoryPolicy.nodes: 18446744073709551615 must not be greater than 1023",
+            "linux.memoryPolicy.nodes: 18446744073709551615 must not be greater than 32767",
         ),
         (
             with(json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]})),
