@@ -175,6 +175,47 @@ pub fn affinity() -> Result<Vec<u64>, Errno> {
     Ok(mask)
 }
 
+const PR_SCHED_CORE: c_int = 62;
+
+/// Gives a process and all its threads a new core scheduling cookie: processes with another one never run on the same core
+/// at the same time. Children inherit it.
+///
+/// # Errors
+/// `EINVAL` from a kernel without core scheduling, `ENODEV` where no core has two threads, `EPERM` or `ESRCH` for a
+/// process that the caller may not trace.
+pub fn new_core_cookie(pid: Pid) -> Result<(), Errno> {
+    const CREATE: c_int = 1;
+    const THREAD_GROUP: c_int = 1;
+    // SAFETY: takes integers only; the last argument must be null.
+    let result = unsafe { libc::prctl(PR_SCHED_CORE, CREATE, number(Some(pid)), THREAD_GROUP, 0 as c_ulong) };
+    check(result.into()).map(drop)
+}
+
+/// Gives the calling thread the core scheduling cookie of another process.
+///
+/// # Errors
+/// As [`new_core_cookie`].
+pub fn join_core_cookie(of: Pid) -> Result<(), Errno> {
+    const SHARE_FROM: c_int = 3;
+    const THREAD: c_int = 0;
+    // SAFETY: takes integers only; the last argument must be null.
+    let result = unsafe { libc::prctl(PR_SCHED_CORE, SHARE_FROM, number(Some(of)), THREAD, 0 as c_ulong) };
+    check(result.into()).map(drop)
+}
+
+/// The core scheduling cookie of a process: 0 for one that has none.
+///
+/// # Errors
+/// As [`new_core_cookie`].
+pub fn core_cookie(of: Pid) -> Result<u64, Errno> {
+    const GET: c_int = 0;
+    const THREAD: c_int = 0;
+    let mut cookie = 0u64;
+    // SAFETY: the kernel writes one u64 to `cookie`, which outlives the call.
+    let result = unsafe { libc::prctl(PR_SCHED_CORE, GET, number(Some(of)), THREAD, &raw mut cookie) };
+    check(result.into()).map(|_| cookie)
+}
+
 fn number(pid: Option<Pid>) -> c_int {
     pid.map_or(0, |pid| pid.as_raw_nonzero().get())
 }

@@ -32,6 +32,9 @@ pub struct Args {
     /// Keep the caller's session keyring
     #[arg(long)]
     no_new_keyring: bool,
+    /// Never run the container's processes on a core beside others (core scheduling)
+    #[arg(long)]
+    core_sched: bool,
     /// Pass this many descriptors from 3 on to the container (LISTEN_FDS come on top)
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
@@ -54,6 +57,7 @@ impl Args {
     pub fn quick(words: &[OsString], mut other: impl FnMut(&str) -> bool) -> Option<Self> {
         let (mut bundle, mut console_socket, mut pidfd_socket, mut pid_file) = (PathBuf::from("."), None, None, None);
         let (mut no_pivot, mut no_new_keyring, mut preserve_fds, mut id) = (false, false, 0, None);
+        let mut core_sched = false;
         let mut words = Quick::new(words);
         while let Some(word) = words.next() {
             match word {
@@ -64,6 +68,7 @@ impl Args {
                 ("--preserve-fds", value) => preserve_fds = words.value(value)?.parse().ok()?,
                 ("--no-pivot", None) => no_pivot = true,
                 ("--no-new-keyring", None) => no_new_keyring = true,
+                ("--core-sched", None) => core_sched = true,
                 (flag, None) if other(flag) => {}
                 (word, None) if id.is_none() && !word.starts_with('-') => id = Some(word.parse().ok()?),
                 _ => return None,
@@ -76,6 +81,7 @@ impl Args {
             pid_file,
             no_pivot,
             no_new_keyring,
+            core_sched,
             preserve_fds,
             id: id?,
         })
@@ -96,6 +102,7 @@ impl Args {
             notify_socket: notify::manager(),
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
+            core_sched: self.core_sched,
             preserve_fds,
             listen_fds,
             log_fd: global.log.raw_fd(),

@@ -12,6 +12,7 @@ use nucleus_sys::seccomp;
 use serde::Serialize;
 
 use super::{Outcome, version};
+use crate::plan::annotations;
 
 const HOOKS: &[&str] = &[
     "prestart",
@@ -227,7 +228,12 @@ const MEMORY_POLICY: MemoryPolicy = MemoryPolicy {
 };
 
 /// Annotations of config.json that change what this runtime does; the final dot stands for all that begin so.
-const UNSAFE_ANNOTATIONS: &[&str] = &["org.systemd.property."];
+const UNSAFE_ANNOTATIONS: &[&str] = &[
+    annotations::CORE_SCHEDULING,
+    "org.systemd.property.",
+    annotations::KEEP_GROUPS,
+    annotations::FAIL_UNKNOWN_CALLS,
+];
 
 /// Prints the document.
 pub fn main() -> Outcome {

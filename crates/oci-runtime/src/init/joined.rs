@@ -14,7 +14,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use nucleus_cgroup::Joiner;
-use rustix::thread::CpuSet;
+use nucleus_sys::sched;
+use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::failure::{Explain, Failure};
 use super::{Last, Newborn, be_unreadable, join_keyring, process, scheduling, take_place, tie_to_runtime};
@@ -28,6 +30,8 @@ use crate::security::lsm;
 pub struct Way {
     /// A pidfd of the container's init.
     pub init: OwnedFd,
+    /// The init whose core scheduling cookie the process gets.
+    pub core_cookie_of: Option<Pid>,
     /// The namespaces to join (`CLONE_NEW*` bits).
     pub namespaces: u64,
     /// The root to change to, for a container that shares our mount namespace.
@@ -108,6 +112,13 @@ fn enter(plan: &Plan, last: &Last, way: Way) -> Result<(), Failure> {
     tie_to_runtime()?;
     take_place(last, way.joiner.as_ref())?;
     settle(plan)?;
+    if let Some(init) = way.core_cookie_of {
+        match sched::join_core_cookie(init) {
+            // Where no core has two threads there are no cookies.
+            Ok(()) | Err(Errno::NODEV) => {}
+            other => other.explain(|| "core scheduling: cannot join the container's cookie")?,
+        }
+    }
     crate::step("guest:2", "namespaces");
     be_unreadable()?;
     let kinds = CloneFlags::from_bits_retain(way.namespaces as i32);
@@ -134,25 +145,21 @@ fn settle(plan: &Plan) -> Result<(), Failure> {
         .as_ref()
         .and_then(|process| process.exec_cpu_affinity.as_ref());
     let Some(cpus) = asked else { return Ok(()) };
-    let all = [u64::MAX; CpuSet::MAX_CPU / 64];
+    let all = [u64::MAX; sched::MAX_CPUS / 64];
     let wanted = match (&cpus.final_, &cpus.initial) {
         (Some(cpus), _) => cpus.as_slice(),
         (None, Some(_)) => &all,
         (None, None) => return Ok(()),
     };
-    rustix::thread::sched_setaffinity(None, &cpu_set(wanted))
-        .explain(|| "process.execCPUAffinity.final: the kernel refuses it")
+    show_cpus(wanted);
+    sched::set_affinity(None, wanted).explain(|| "process.execCPUAffinity.final: the kernel refuses it")
 }
 
-/// A mask of CPUs as the kernel takes it; `--debug` shows it.
-pub fn cpu_set(mask: &[u64]) -> CpuSet {
+/// Shows a mask of CPUs with `--debug`.
+pub fn show_cpus(mask: &[u64]) {
     let words = mask.iter().rev().skip_while(|word| **word == 0);
     let digits: String = words.map(|word| format!("{word:016x}")).collect();
     tracing::debug!("affinity: 0x{}", digits.trim_start_matches('0'));
-    let mut set = CpuSet::new();
-    let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| mask.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 != 0));
-    cpus.for_each(|cpu| set.set(cpu));
-    set
 }
 
 /// Steps 1 to 3, and of step 4 what the host's files are needed for.

@@ -17,7 +17,7 @@ use super::Last;
 use super::failure::{Explain, Failure};
 use crate::channel::ToHost;
 use crate::hooks;
-use crate::plan::{Capabilities, Plan, Process};
+use crate::plan::{Capabilities, Plan, Process, rlimit_name};
 
 /// Where programs are looked for when `process.env` has no PATH, as runc does.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -159,8 +159,12 @@ fn await_start(last: &Last, filtered: bool) -> Result<(), Failure> {
 
 fn set_rlimits(process: &Process) -> Result<(), Failure> {
     for (resource, soft, hard) in &process.rlimits {
-        nucleus_sys::process::set_rlimit(None, *resource, *soft, *hard)
-            .explain(|| format!("process.rlimits: cannot set resource {resource} to {soft}:{hard}"))?;
+        nucleus_sys::process::set_rlimit(None, *resource, *soft, *hard).explain(|| {
+            format!(
+                "process.rlimits: cannot set {} to {soft}:{hard}",
+                rlimit_name(*resource)
+            )
+        })?;
     }
     Ok(())
 }
@@ -255,11 +259,8 @@ fn drop_bounding_set(keep: u64) -> Result<(), Failure> {
 }
 
 fn set_ids(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {
-    let groups: Vec<Gid> = process.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    match rustix::thread::set_thread_groups(&groups) {
-        // A user namespace may have setgroups(2) denied for good; nothing can be dropped then.
-        Err(Errno::PERM) if groups.is_empty() && in_user_namespace => {}
-        other => other.explain(|| "process.user.additionalGids: cannot set the groups")?,
+    if !process.keep_groups {
+        set_groups(process, in_user_namespace)?;
     }
     let gid = Gid::from_raw(process.gid);
     rustix::thread::set_thread_res_gid(gid, gid, gid)
@@ -267,6 +268,15 @@ fn set_ids(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {
     let uid = Uid::from_raw(process.uid);
     rustix::thread::set_thread_res_uid(uid, uid, uid)
         .explain(|| format!("process.user.uid: cannot become {}", process.uid))
+}
+
+fn set_groups(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {
+    let groups: Vec<Gid> = process.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        // A user namespace may have setgroups(2) denied for good; nothing can be dropped then.
+        Err(Errno::PERM) if groups.is_empty() && in_user_namespace => Ok(()),
+        other => other.explain(|| "process.user.additionalGids: cannot set the groups"),
+    }
 }
 
 /// Phase two: exactly the configured sets. The inheritable set is config's and nothing else (CVE-2022-29162).

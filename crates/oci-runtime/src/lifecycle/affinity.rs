@@ -5,6 +5,7 @@
 //! 1.2.7. `process.cpuAffinity` names others for each stage. All is done by the host side, beside init's own work, so that
 //! no system call filter can refuse it.
 
+use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::init::failure::{Explain, Failure};
@@ -50,6 +51,23 @@ pub fn at_start(plan: &Plan, pid: Pid) -> Result<(), Failure> {
 pub fn reset(pid: Pid) {
     if let Err(error) = nucleus_sys::sched::reset_affinity(Some(pid)) {
         tracing::debug!("cannot reset the CPU affinity: {error}");
+    }
+}
+
+/// Gives init a core scheduling cookie, which its children inherit. No process of another container or of the host runs on
+/// the same core at the same time, so none can look at it through what the core's threads share.
+///
+/// # Errors
+/// From a kernel without core scheduling. Where no core has two threads, nothing is shared and nothing is to be done.
+pub fn new_core_cookie(pid: Pid) -> Result<(), Failure> {
+    match nucleus_sys::sched::new_core_cookie(pid) {
+        Err(Errno::NODEV) => {
+            tracing::debug!("core scheduling: no core has two threads");
+            Ok(())
+        }
+        other => {
+            other.explain(|| "core scheduling (org.nucleus.core-scheduling, --core-sched): the kernel gives no cookie")
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Options {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
+    /// A core scheduling cookie for the container's processes, also if the annotation does not ask for one.
+    pub core_sched: bool,
     /// Inherited descriptors that the container gets, by number.
     pub preserve_fds: Vec<i32>,
     /// How many of them come from socket activation: the container is told as sd_listen_fds(3) says.
@@ -153,6 +155,7 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
         capabilities: Host::capabilities()?,
     };
     let mut plan = Plan::compile(&loaded.spec, &plan_options, &facts, loaded.seccomp)?;
+    plan.core_scheduling |= options.core_sched;
     if let Some(process) = &mut plan.process {
         plan::scheduling::stage_cpus(loaded.cpu_affinity.as_ref(), process)?;
     }

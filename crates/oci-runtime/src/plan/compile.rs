@@ -3,20 +3,17 @@
 //! Called once per `create` or `run`, before anything is made. The rule that it keeps: no system call, no file, no
 //! environment; the same three arguments give the same plan.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 use oci_spec::runtime::{self as oci, Linux, LinuxNamespaceType as Kind, Spec};
 
 use super::{
-    IdMapping, Mount, MountKind, Namespaces, Plan, PlanError, Process, Rootfs, Seccomp, devices, foreign, hooks,
-    intel_rdt, memory_policy, mount_options, mounts, namespaces, net_devices, paths, process, scheduling, sysctl,
+    IdMapping, Mount, MountKind, Namespaces, Plan, PlanError, Process, Rootfs, Seccomp, annotations, devices, foreign,
+    hooks, intel_rdt, memory_policy, mount_options, mounts, namespaces, net_devices, paths, process, scheduling,
+    sysctl,
 };
 use crate::security::seccomp;
-
-/// Annotations below this prefix are addressed to this runtime: one that it does not know is an error.
-const OWN_ANNOTATIONS: &str = "org.nucleus.";
 
 /// What the command line says.
 #[derive(Debug, Default, Clone)]
@@ -76,7 +73,7 @@ impl Plan {
         }
         let ids = (list(linux, Linux::uid_mappings), list(linux, Linux::gid_mappings));
         let (uid_map, gid_map) = namespaces::id_maps(ids, &namespaces, &mut warnings)?;
-        let process = match spec.process() {
+        let mut process = match spec.process() {
             Some(process) => Some(process::compile(
                 process,
                 options,
@@ -85,7 +82,10 @@ impl Plan {
             )?),
             None => process::check_terminal(false, options).map(|()| None)?,
         };
-        if let Some(process) = &process {
+        let asked = |key| spec.annotations().as_ref().is_some_and(|map| map.contains_key(key));
+        let fails_unknown_calls = asked(annotations::FAIL_UNKNOWN_CALLS);
+        if let Some(process) = &mut process {
+            process.keep_groups = asked(annotations::KEEP_GROUPS);
             process::check_mapped(process, &uid_map, &gid_map)?;
         }
         let listed = spec.mounts().as_deref().unwrap_or_default();
@@ -118,7 +118,9 @@ impl Plan {
             sysctl: sysctl::compile(sysctl, &namespaces)?,
             domainname: namespaces::uts_name(spec.domainname().as_ref(), "domainname", &namespaces)?,
             seccomp: match seccomp {
-                None => profile.map(seccomp::compile).transpose()?,
+                None => profile
+                    .map(|profile| seccomp::compile(profile, fails_unknown_calls))
+                    .transpose()?,
                 kept => kept,
             },
             net_devices: net_devices::compile(linux.and_then(|l| l.net_devices().as_ref()), &namespaces)?,
@@ -127,7 +129,8 @@ impl Plan {
             memory_policy: memory_policy.map(memory_policy::compile).transpose()?,
             cgroup_owner: cgroup_owner(listed, &namespaces, process.as_ref(), &uid_map),
             hooks: hooks::compile(spec.hooks().as_ref())?,
-            annotations: annotations(spec.annotations().as_ref())?,
+            core_scheduling: annotations::core_scheduling(spec.annotations().as_ref())?,
+            annotations: annotations::compile(spec.annotations().as_ref())?,
             oci_version: spec.version().clone(),
             mount_label,
             namespaces,
@@ -232,25 +235,4 @@ fn without_mount_namespace(mut plan: Plan) -> Result<Plan, PlanError> {
             .push("linux.namespaces: without a mount namespace, mounts stay behind on the host".to_owned());
     }
     Ok(plan)
-}
-
-/// `annotations`, sorted; none of ours that we do not know.
-fn annotations(map: Option<&HashMap<String, String>>) -> Result<Vec<(String, String)>, PlanError> {
-    let Some(map) = map else {
-        return Ok(Vec::new());
-    };
-    for key in map.keys() {
-        if key.is_empty() {
-            return Err(PlanError::new("annotations", "a key must not be empty"));
-        }
-        if key.starts_with(OWN_ANNOTATIONS) {
-            return Err(PlanError::new(
-                format_args!("annotations.{key}"),
-                "is not an annotation that nucleus knows",
-            ));
-        }
-    }
-    let mut list: Vec<(String, String)> = map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-    list.sort_unstable();
-    Ok(list)
 }

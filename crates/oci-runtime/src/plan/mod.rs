@@ -4,6 +4,7 @@
 //! is reported here, with the JSON path of the field. What the plan holds is ready for the kernel: flag words, C
 //! strings, (file, bytes) writes; the container side reads it and decides nothing.
 
+pub(crate) mod annotations;
 mod capabilities;
 mod compile;
 mod devices;
@@ -78,6 +79,8 @@ pub(crate) struct Plan {
     pub personality: Option<u32>,
     /// `linux.memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
+    /// A core scheduling cookie for the container's processes: annotation `org.nucleus.core-scheduling` or `--core-sched`.
+    pub core_scheduling: bool,
     /// The user of the host who gets the container's control group, on cgroup v2 (config-linux.md, "Cgroup ownership").
     pub cgroup_owner: Option<u32>,
     /// `hooks`.
@@ -258,6 +261,8 @@ pub(crate) struct Process {
     pub gid: u32,
     /// `user.additionalGids`.
     pub additional_gids: Vec<u32>,
+    /// Annotation `run.oci.keep_original_groups`: the caller's groups stay, whatever `additional_gids` says.
+    pub keep_groups: bool,
     /// `user.umask`; `None` leaves the kernel's 0022.
     pub umask: Option<u32>,
     /// `rlimits`: (`RLIMIT_*` number, soft, hard).

@@ -42,6 +42,7 @@ pub(crate) fn compile(
         uid: user.uid(),
         gid: user.gid(),
         additional_gids: user.additional_gids().clone().unwrap_or_default(),
+        keep_groups: false,
         umask: user.umask(),
         rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default())?,
         capabilities: capabilities.map(|sets| capabilities::compile(sets, host, warnings)),

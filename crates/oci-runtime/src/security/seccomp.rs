@@ -19,6 +19,7 @@ use oci_spec::runtime::{
 };
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use crate::plan::annotations::FAIL_UNKNOWN_CALLS;
 use crate::plan::{Listener, PlanError, Seccomp, paths};
 
 /// What `errnoRet` is when it is not given.
@@ -28,11 +29,14 @@ const MAX_ERRNO: u32 = 4095;
 /// libseccomp's binary tree pays off from about here, and up to 2.5.4 it is wrong for a filter without rules.
 const MANY_RULES: usize = 32;
 
-/// Compiles a profile.
+/// Compiles a profile; with `fails_unknown_calls`, names that libseccomp does not know are errors.
 ///
 /// # Errors
 /// The field that libseccomp or the kernel could not take.
-pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Seccomp, PlanError> {
+pub(crate) fn compile(profile: &LinuxSeccomp, fails_unknown_calls: bool) -> Result<Seccomp, PlanError> {
+    if fails_unknown_calls {
+        refuse_unknown_calls(profile)?;
+    }
     let listener = listener(profile)?;
     // Spares libseccomp its probing of the kernel, eight system calls: what the kernel lacks is found at load. A
     // libseccomp without this level probes as it always did.
@@ -97,6 +101,22 @@ fn listener(profile: &LinuxSeccomp) -> Result<Option<Listener>, PlanError> {
         path: path.to_owned(),
         metadata,
     }))
+}
+
+fn refuse_unknown_calls(profile: &LinuxSeccomp) -> Result<(), PlanError> {
+    for (i, call) in profile.syscalls().iter().flatten().enumerate() {
+        let unknown = |name: &String| ScmpSyscall::from_name(name).is_err();
+        if let Some(n) = call.names().iter().position(unknown) {
+            return Err(PlanError::new(
+                format_args!("linux.seccomp.syscalls[{i}].names[{n}]"),
+                format_args!(
+                    "unknown system call {:?}, which the annotation {FAIL_UNKNOWN_CALLS} forbids",
+                    call.names()[n]
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Adds the rules of one entry; returns how many.

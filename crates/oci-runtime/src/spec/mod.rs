@@ -22,6 +22,7 @@ use serde_path_to_error::Segment;
 use sha2::{Digest, Sha256};
 
 use crate::plan::Seccomp;
+use crate::plan::annotations::FAIL_UNKNOWN_CALLS;
 use crate::security::seccomp::cache::{self, Cache, hex};
 pub(crate) use draft::CpuAffinity;
 use profile::Profile;
@@ -118,6 +119,11 @@ pub(crate) fn parse_with(text: &[u8], profiles: Option<&dyn Cache>) -> Result<Lo
         let rest = profile.cut_out();
         let spec = profile.remove_from(quick(&rest)?)?;
         check(&spec, rest.as_bytes()).ok()?;
+        // Then each name in the profile must be looked at.
+        let annotations = spec.annotations().as_ref();
+        if annotations.is_some_and(|map| map.contains_key(FAIL_UNKNOWN_CALLS)) {
+            return None;
+        }
         Some((spec, seccomp))
     });
     if let Some((spec, seccomp)) = kept {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::inside::{field, remove};
-use crate::common::Test;
+use crate::common::{Cmd, Out, Test};
 
 /// The bits of some capabilities.
 const CHOWN: u64 = 1;
@@ -49,6 +49,28 @@ fn the_callers_groups_are_dropped() {
         .filter(|g| *g != "0")
         .collect();
     assert!(groups.is_empty(), "{out}");
+}
+
+#[test]
+fn the_callers_groups_are_kept_where_an_annotation_asks() {
+    let Some(test) = Test::new() else { return };
+    let c = test.container_with(&["cat", "/proc/self/status"], |config| {
+        config["annotations"] = json!({ "run.oci.keep_original_groups": "1" });
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000, "additionalGids": [9] });
+    });
+    let groups = |out: &Out| field(&out.stdout, "Groups").trim().to_owned();
+    let as_member = |command: Cmd| command.wrapped(["setpriv", "--groups", "4,24,27"]).run().ok();
+    assert_eq!(groups(&as_member(c.with_bundle("run", &[]))), "4 24 27");
+    c.edit(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+    c.run_detached().ok();
+    let exec = || c.verb("exec", &[]).args(["cat", "/proc/self/status"]);
+    assert_eq!(groups(&as_member(exec())), "4 24 27");
+    c.force_delete().ok();
+    // Without the annotation they are those of config.json, in exec too.
+    c.edit(|config| drop(config.as_object_mut().expect("config").remove("annotations")));
+    c.run_detached().ok();
+    assert_eq!(groups(&as_member(exec())), "9");
+    c.force_delete().ok();
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::io::Errno;
+use rustix::process::Pid;
 use serde_json::{Value, json};
 
 use super::inside::field;
@@ -311,4 +313,50 @@ fn the_draft_of_cpu_affinity() {
     c.create()
         .fails("process.cpuAffinity.createContainer: the kernel refuses it: invalid argument");
     test.nothing_left();
+}
+
+#[test]
+fn core_scheduling() {
+    let Some(test) = Test::new() else { return };
+    let cookie = |pid: i32| nucleus_sys::sched::core_cookie(Pid::from_raw(pid).expect("pid"));
+    let c = test.container(&["sleep", "1000"]);
+    c.edit(|config| config["annotations"] = json!({ "org.nucleus.core-scheduling": "perhaps" }));
+    c.create()
+        .fails("annotations.org.nucleus.core-scheduling: \"perhaps\" is neither true nor false");
+    let by_annotation = json!({ "org.nucleus.core-scheduling": "true" });
+    for (annotations, flags) in [
+        (by_annotation, &["--detach"][..]),
+        (json!({}), &["--detach", "--core-sched"]),
+    ] {
+        c.edit(|config| config["annotations"] = annotations);
+        let run = c.with_bundle("run", flags);
+        match cookie(std::process::id() as i32) {
+            Ok(ours) => {
+                run.run().ok();
+                let theirs = cookie(c.pid()).expect("cookie");
+                assert_ne!(theirs, ours);
+                let file = test.dir().join("exec.pid");
+                let file = file.to_str().expect("path");
+                c.verb("exec", &["--detach", "--pid-file", file])
+                    .args(["sleep", "1000"])
+                    .run()
+                    .ok();
+                let pid = fs::read_to_string(file).expect("pid file").parse().expect("pid");
+                assert_eq!(cookie(pid), Ok(theirs), "exec");
+                c.force_delete().ok();
+            }
+            // No core has two threads: there are no cookies, and nothing is shared.
+            Err(Errno::NODEV) => {
+                run.run().ok();
+                c.verb("exec", &[]).args(["true"]).run().ok();
+                c.force_delete().ok();
+            }
+            Err(error) => {
+                assert_eq!(error, Errno::INVAL);
+                run.run()
+                    .fails("core scheduling (org.nucleus.core-scheduling, --core-sched): the kernel gives no cookie");
+            }
+        }
+        test.nothing_left();
+    }
 }

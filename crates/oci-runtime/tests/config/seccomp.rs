@@ -364,6 +364,21 @@ fn a_profile_whose_program_is_kept() {
 }
 
 #[test]
+fn unknown_calls_are_errors_where_an_annotation_asks() {
+    let Some(test) = Test::new() else { return };
+    let rules = json!([{ "names": ["mkdir", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 }]);
+    let c = filtered(&test, "true", rules);
+    // Its program is kept from now on.
+    c.run().ok();
+    c.edit(|config| config["annotations"] = json!({ "run.oci.seccomp_fail_unknown_syscall": "1" }));
+    c.create()
+        .fails("linux.seccomp.syscalls[0].names[1]: unknown system call \"no_such_call\"");
+    c.edit(|config| config["linux"]["seccomp"]["syscalls"][0]["names"] = json!(["mkdir"]));
+    c.run().ok();
+    test.nothing_left();
+}
+
+#[test]
 fn flags_that_the_kernel_knows() {
     let Some(test) = Test::new() else { return };
     let profile = |flags: Value| {

@@ -286,6 +286,9 @@ fn clone_init(plan: &Plan, inputs: Inputs, cgroup: &mut nucleus_cgroup::Cgroup, 
         cgroup.apply_limits()?;
     }
     affinity::of_init(plan, init.pid()).map_err(Error::Start)?;
+    if plan.core_scheduling {
+        affinity::new_core_cookie(init.pid()).map_err(Error::Start)?;
+    }
     if cgroup.adopts() {
         channel.go().explain(|| "init is gone").map_err(Error::Start)?;
     }

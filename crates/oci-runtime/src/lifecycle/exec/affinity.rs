@@ -25,7 +25,7 @@ pub fn initially<T>(cpus: Option<&CpuAffinity>, work: impl FnOnce() -> Result<T,
     };
     let what = || "process.execCPUAffinity.initial: the kernel refuses it";
     let before = sched::affinity().explain(what)?;
-    crate::init::joined::cpu_set(initial);
+    crate::init::joined::show_cpus(initial);
     sched::set_affinity(None, initial).explain(what)?;
     let done = work();
     // Where we wait for it matters to nobody but us.

@@ -130,6 +130,8 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
         (&mut warnings, &mut quiet),
     )?;
     plan::scheduling::stage_cpus(loaded.cpu_affinity.as_ref(), &mut process)?;
+    let annotations = &container.state.annotations;
+    process.keep_groups = annotations.contains_key(plan::annotations::KEEP_GROUPS);
     shared::fill_in(&mut process, &container.state.exec);
     let seccomp = shared::filter(container)?;
     warnings.iter().for_each(|warning| warn(warning));
@@ -190,6 +192,7 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
         },
         way: Some(Way {
             init: init.pidfd().try_clone_to_owned().explain(|| "init")?,
+            core_cookie_of: container.state.exec.core_scheduling.then(|| init.pid()),
             namespaces: joins,
             root: target::root(init, &plan.namespaces).map_err(Error::Start)?,
             joiner: (!joiner.is_empty()).then_some(joiner),

@@ -141,10 +141,18 @@ fn annotations_are_sorted_and_ours_are_checked() {
     let plan = plan(json!({"annotations": {"b": "2", "a": "", "org.criu.config": "/x"}}));
     let keys: Vec<&str> = plan.annotations.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(keys, ["a", "b", "org.criu.config"]);
+    for (value, asked) in [("true", true), ("false", false)] {
+        let config = json!({"annotations": {"org.nucleus.core-scheduling": value}});
+        assert_eq!(super::plan(config).core_scheduling, asked);
+    }
     refused([
         (
             json!({"annotations": {"": "x"}}),
             "annotations: a key must not be empty",
+        ),
+        (
+            json!({"annotations": {"org.nucleus.core-scheduling": "1"}}),
+            "annotations.org.nucleus.core-scheduling: \"1\" is neither true nor false",
         ),
         (
             json!({"annotations": {"org.nucleus.magic": "x"}}),

@@ -80,7 +80,7 @@ pub(super) fn native() -> u32 {
 }
 
 fn compile_json(profile: Value) -> Result<crate::plan::Seccomp, PlanError> {
-    compile(&serde_json::from_value::<LinuxSeccomp>(profile).unwrap())
+    compile(&serde_json::from_value::<LinuxSeccomp>(profile).unwrap(), false)
 }
 
 fn error(profile: Value) -> String {
@@ -352,7 +352,7 @@ fn the_profile_of_docker() {
     let profile = stock("docker-23-style");
     let names: usize = profile.syscalls().iter().flatten().map(|call| call.names().len()).sum();
     assert!(names > 300);
-    let filter = Filter(compile(&profile).unwrap().program);
+    let filter = Filter(compile(&profile, false).unwrap().program);
     assert!(filter.instructions() < 4096, "{} instructions", filter.instructions());
     for allowed in [
         "read",
@@ -389,7 +389,7 @@ fn the_profile_of_docker() {
 
 #[test]
 fn the_profile_of_podman() {
-    let filter = Filter(compile(&stock("podman-default")).unwrap().program);
+    let filter = Filter(compile(&stock("podman-default"), false).unwrap().program);
     assert_eq!(filter.call("read", &[]), ALLOW);
     assert_eq!(filter.call("mount", &[]), ALLOW);
     assert_eq!(filter.call("bpf", &[]), ERRNO | 1);
@@ -425,7 +425,7 @@ fn the_kernel_takes_the_program() {
     // A filter without TSYNC binds this one thread, which ends with the test.
     let errors = std::thread::spawn(|| {
         let call = || nix::mount::umount("/nowhere/at/all").unwrap_err();
-        let filter = compile(&stock("podman-default")).unwrap();
+        let filter = compile(&stock("podman-default"), false).unwrap();
         rustix::thread::set_no_new_privs(true).unwrap();
         let before = call();
         kernel::set_filter(&filter.program, filter.flags).unwrap();
@@ -477,7 +477,7 @@ fn a_listener_is_made_only_when_a_rule_asks() {
             "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent.sock", "listenerMetadata": "m",
             "flags": flags, "syscalls": [{"names": ["mkdir", "no_such_call"], "action": action}]
         });
-        compile(&serde_json::from_value(profile).unwrap()).unwrap()
+        compile(&serde_json::from_value(profile).unwrap(), false).unwrap()
     };
     let asked = with("SCMP_ACT_NOTIFY", json!([]));
     let listener = asked.listener.unwrap();

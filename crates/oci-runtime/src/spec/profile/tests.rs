@@ -32,7 +32,7 @@ fn load(text: &str, memory: &Memory) -> Loaded {
     let loaded = parse_with(text.as_bytes(), Some(memory)).unwrap_or_else(|e| panic!("{e}: {text}"));
     if let Some(name) = &loaded.keep_seccomp {
         let linux = loaded.spec.linux().as_ref().unwrap();
-        let program = compile(linux.seccomp().as_ref().unwrap()).unwrap();
+        let program = compile(linux.seccomp().as_ref().unwrap(), false).unwrap();
         cache::put(memory, name, &program);
     }
     loaded
@@ -44,7 +44,7 @@ fn same(text: &str, memory: &Memory) -> bool {
         (Ok((mut spec, warnings)), Ok(loaded)) => {
             if let Some(seccomp) = &loaded.seccomp {
                 let profile = spec.linux_mut().as_mut().unwrap().seccomp_mut().take().unwrap();
-                assert_eq!(compile(&profile).unwrap(), *seccomp, "{text}");
+                assert_eq!(compile(&profile, false).unwrap(), *seccomp, "{text}");
             }
             assert_eq!(loaded.spec, spec, "{text}");
             assert_eq!(loaded.warnings, warnings, "{text}");
