@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use nucleus_sys::spawn::Spawn;
@@ -100,7 +102,10 @@ fn run(hook: &Hook, state: &str) -> Result<(), Failure> {
     let write = |input: &mut File| input.write_all(state.as_bytes()).and_then(|()| input.rewind());
     write(&mut input).explain(|| "cannot pass the state")?;
     let mut output = memory_file()?;
-    let pid = start(hook, &input, &output).explain(|| "cannot execute")?;
+    let stdout = hook.output.stdout.as_deref().map(append_to).transpose()?;
+    let stderr = hook.output.stderr.as_deref().map(append_to).transpose()?;
+    let streams = [&stdout, &stderr].map(|file| file.as_ref().unwrap_or(&output));
+    let pid = start(hook, &input, streams).explain(|| "cannot execute")?;
     let timely = wait(pid, hook.timeout)?;
     let status = loop {
         match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
@@ -118,7 +123,16 @@ fn run(hook: &Hook, state: &str) -> Result<(), Failure> {
     Err(Failure::new(format!("{outcome}{}", quote(&mut output))))
 }
 
-fn start(hook: &Hook, input: &File, output: &File) -> Result<Pid, Errno> {
+/// The file that a hook's output is appended to; it is made if it is missing.
+fn append_to(path: &Path) -> Result<File, Failure> {
+    let mut options = File::options();
+    options.append(true).create(true).mode(0o600);
+    options
+        .open(path)
+        .explain(|| format!("cannot append the output to {}", path.display()))
+}
+
+fn start(hook: &Hook, input: &File, [stdout, stderr]: [&File; 2]) -> Result<Pid, Errno> {
     let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::INVAL);
     let path = text(hook.path.as_os_str().as_bytes())?;
     let mut args = hook
@@ -138,7 +152,7 @@ fn start(hook: &Hook, input: &File, output: &File) -> Result<Pid, Errno> {
         args: &args,
         env: &env,
         directory: None,
-        stdio: [input.as_fd(), output.as_fd(), output.as_fd()],
+        stdio: [input.as_fd(), stdout.as_fd(), stderr.as_fd()],
     }
     .start()
 }
@@ -187,6 +201,7 @@ fn quote(output: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::HookOutput;
 
     fn hook(script: &str, timeout: Option<u32>) -> Hook {
         let args = ["sh", "-c", script].map(String::from).to_vec();
@@ -195,6 +210,7 @@ mod tests {
             args,
             env: vec!["ONLY=this".to_string()],
             timeout,
+            output: HookOutput::default(),
         }
     }
 
@@ -224,6 +240,28 @@ mod tests {
     }
 
     #[test]
+    fn output_is_appended_to_files_that_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stdout, stderr) = (dir.path().join("out"), dir.path().join("err"));
+        std::fs::write(&stdout, "before\n").unwrap();
+        let mut noisy = hook("echo said; echo wrong >&2; exit 3", None);
+        noisy.output.stdout = Some(stdout.clone());
+        let text = run_all("prestart", &[noisy.clone()], "{}").unwrap_err().to_string();
+        assert!(
+            text.ends_with("output: \"wrong\""),
+            "what is not redirected is quoted: {text}"
+        );
+        noisy.output.stderr = Some(stderr.clone());
+        let text = run_all("prestart", &[noisy.clone()], "{}").unwrap_err().to_string();
+        assert!(text.ends_with("exit status 3"), "{text}");
+        assert_eq!(std::fs::read_to_string(stdout).unwrap(), "before\nsaid\nsaid\n");
+        assert_eq!(std::fs::read_to_string(stderr).unwrap(), "wrong\n");
+        noisy.output.stderr = Some(dir.path().into());
+        let text = run_all("prestart", &[noisy], "{}").unwrap_err().to_string();
+        assert!(text.contains("cannot append the output to"), "{text}");
+    }
+
+    #[test]
     fn a_hook_that_outstays_its_time_is_killed() {
         let start = std::time::Instant::now();
         let text = run_all("prestart", &[hook("exec sleep 60", Some(1))], "{}")
@@ -240,6 +278,7 @@ mod tests {
             args: vec!["hook".into()],
             env: vec![],
             timeout: None,
+            output: HookOutput::default(),
         };
         let text = run_all("prestart", &[missing], "{}").unwrap_err().to_string();
         assert!(

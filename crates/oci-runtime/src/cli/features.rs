@@ -231,6 +231,8 @@ const MEMORY_POLICY: MemoryPolicy = MemoryPolicy {
 const UNSAFE_ANNOTATIONS: &[&str] = &[
     annotations::CORE_SCHEDULING,
     "org.systemd.property.",
+    annotations::HOOKS_STDERR,
+    annotations::HOOKS_STDOUT,
     annotations::KEEP_GROUPS,
     annotations::FAIL_UNKNOWN_CALLS,
 ];

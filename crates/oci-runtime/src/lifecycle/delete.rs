@@ -151,7 +151,7 @@ fn clear(
 pub fn run_poststop(state: &ContainerState, warn: Warn<'_>) {
     let document = hook_state(state).stopped();
     for (index, record) in state.poststop.iter().enumerate() {
-        if let Err(failure) = hooks::run_one("poststop", index, &hook_of(record), &document) {
+        if let Err(failure) = hooks::run_one("poststop", index, &hook_of(record, &state.annotations), &document) {
             warn(&failure.to_string());
         }
     }

@@ -4,6 +4,7 @@
 //! written before the FIFO is removed, so that a `start` that is killed in between has either not started the
 //! container or has started it for good. Then we watch init let go of its end, which execve closes.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -17,6 +18,7 @@ use crate::hooks;
 use crate::init::ACKNOWLEDGE;
 use crate::init::failure::{Explain, Failure};
 use crate::plan::Hook;
+use crate::plan::annotations::hook_output;
 
 /// What lets init go on.
 const GO: &[u8] = b"s";
@@ -55,7 +57,12 @@ pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&OsStr>) -> 
     drop(lock);
     drop(fifo);
     await_execution(&watch)?;
-    let hooks: Vec<Hook> = container.state.poststart.iter().map(hook_of).collect();
+    let hooks: Vec<Hook> = container
+        .state
+        .poststart
+        .iter()
+        .map(|record| hook_of(record, &container.state.annotations))
+        .collect();
     run_poststart(&container, &hooks)?;
     match (notify, &container.seen.init) {
         (Some(notify), Some(init)) => notify.wait(init),
@@ -95,11 +102,12 @@ pub fn run_poststart(container: &Container, hooks: &[Hook]) -> Result<()> {
 }
 
 /// A hook as the state file keeps it.
-pub fn hook_of(record: &HookRecord) -> Hook {
+pub fn hook_of(record: &HookRecord, annotations: &BTreeMap<String, String>) -> Hook {
     Hook {
         path: record.path.clone(),
         args: record.args.clone(),
         env: record.env.clone(),
         timeout: record.timeout.and_then(|seconds| u32::try_from(seconds).ok()),
+        output: hook_output(|key| annotations.get(key)),
     }
 }

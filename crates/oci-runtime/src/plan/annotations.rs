@@ -4,8 +4,9 @@
 //! error, as a misspelt switch must not be silent.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
-use super::PlanError;
+use super::{HookOutput, PlanError, paths};
 
 /// Annotations below this prefix are addressed to this runtime: one that it does not know is an error.
 const OWN: &str = "org.nucleus.";
@@ -29,6 +30,34 @@ pub(crate) fn core_scheduling(map: Option<&HashMap<String, String>>) -> Result<b
             format_args!("{other:?} is neither true nor false"),
         )),
     }
+}
+
+/// Files that the output of hooks is appended to.
+pub(crate) const HOOKS_STDOUT: &str = "run.oci.hooks.stdout";
+/// As above.
+pub(crate) const HOOKS_STDERR: &str = "run.oci.hooks.stderr";
+
+/// Where the output of hooks goes, from the annotations that `get` finds.
+pub(crate) fn hook_output<'a>(get: impl Fn(&str) -> Option<&'a String>) -> HookOutput {
+    let path = |key| get(key).filter(|path| !path.is_empty()).map(PathBuf::from);
+    HookOutput {
+        stdout: path(HOOKS_STDOUT),
+        stderr: path(HOOKS_STDERR),
+    }
+}
+
+/// As [`hook_output`], of a config.
+///
+/// # Errors
+/// For paths that are not absolute.
+pub(crate) fn checked_hook_output(map: Option<&HashMap<String, String>>) -> Result<HookOutput, PlanError> {
+    let output = hook_output(|key| map.and_then(|map| map.get(key)));
+    for (key, path) in [(HOOKS_STDOUT, &output.stdout), (HOOKS_STDERR, &output.stderr)] {
+        if let Some(path) = path {
+            paths::absolute(path, format_args!("annotations.{key}"))?;
+        }
+    }
+    Ok(output)
 }
 
 /// The annotations, sorted; none of ours that we do not know.

@@ -108,6 +108,9 @@ impl Plan {
         let personality = linux.and_then(|l| l.personality().as_ref());
         let intel_rdt = linux.and_then(|l| l.intel_rdt().as_ref());
         let memory_policy = linux.and_then(|l| l.memory_policy().as_ref());
+        let mut hooks = hooks::compile(spec.hooks().as_ref())?;
+        let hook_output = annotations::checked_hook_output(spec.annotations().as_ref())?;
+        hooks::redirect(&mut hooks, &hook_output, &mut warnings);
         let plan = Plan {
             rootfs: rootfs(spec, options)?,
             devices: if dev_is_bound { Vec::new() } else { devices },
@@ -128,7 +131,7 @@ impl Plan {
             personality: personality.map(scheduling::personality).transpose()?,
             memory_policy: memory_policy.map(memory_policy::compile).transpose()?,
             cgroup_owner: cgroup_owner(listed, &namespaces, process.as_ref(), &uid_map),
-            hooks: hooks::compile(spec.hooks().as_ref())?,
+            hooks,
             core_scheduling: annotations::core_scheduling(spec.annotations().as_ref())?,
             annotations: annotations::compile(spec.annotations().as_ref())?,
             oci_version: spec.version().clone(),

@@ -5,7 +5,7 @@
 
 use oci_spec::runtime as oci;
 
-use super::{Hook, Hooks, PlanError, paths};
+use super::{Hook, HookOutput, Hooks, PlanError, paths};
 
 /// Compiles all six lists.
 pub(crate) fn compile(hooks: Option<&oci::Hooks>) -> Result<Hooks, PlanError> {
@@ -23,6 +23,31 @@ pub(crate) fn compile(hooks: Option<&oci::Hooks>) -> Result<Hooks, PlanError> {
         poststart: list(hooks.poststart(), "poststart")?,
         poststop: list(hooks.poststop(), "poststop")?,
     })
+}
+
+/// Says where the output of the hooks goes. startContainer hooks run in the container's root, where nothing of the host is
+/// open, so that theirs stays as it is.
+pub(crate) fn redirect(hooks: &mut Hooks, output: &HookOutput, warnings: &mut Vec<String>) {
+    if *output == HookOutput::default() {
+        return;
+    }
+    if !hooks.start_container.is_empty() {
+        warnings.push(
+            "annotations.run.oci.hooks.stdout, run.oci.hooks.stderr: ignored for hooks.startContainer, which run in the \
+             container's root"
+                .to_owned(),
+        );
+    }
+    let redirected = [
+        &mut hooks.prestart,
+        &mut hooks.create_runtime,
+        &mut hooks.create_container,
+        &mut hooks.poststart,
+        &mut hooks.poststop,
+    ];
+    for hook in redirected.into_iter().flatten() {
+        hook.output.clone_from(output);
+    }
 }
 
 fn list(hooks: &Option<Vec<oci::Hook>>, kind: &str) -> Result<Vec<Hook>, PlanError> {
@@ -53,6 +78,7 @@ fn one(hook: &oci::Hook, kind: &str, i: usize) -> Result<Hook, PlanError> {
         args,
         env: strings(hook.env().as_deref().unwrap_or_default(), kind, i, "env")?,
         timeout,
+        output: HookOutput::default(),
     })
 }
 

@@ -392,6 +392,18 @@ pub(crate) struct Hook {
     pub env: Vec<String>,
     /// Seconds after which it is killed.
     pub timeout: Option<u32>,
+    /// Where its output goes.
+    #[serde(default, skip)]
+    pub output: HookOutput,
+}
+
+/// Files of the host that a hook's output is appended to; without them it is quoted when the hook fails.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct HookOutput {
+    /// Annotation `run.oci.hooks.stdout`.
+    pub stdout: Option<PathBuf>,
+    /// Annotation `run.oci.hooks.stderr`.
+    pub stderr: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -171,6 +171,40 @@ fn run_runs_all_kinds() {
 }
 
 #[test]
+fn the_output_of_hooks_goes_where_annotations_say() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("true");
+    let file = |name: &str| test.dir().join(name);
+    let hooks: serde_json::Map<String, Value> = KINDS
+        .iter()
+        .map(|kind| {
+            let script = format!("cat >/dev/null; echo {kind}; echo {kind} >&2");
+            ((*kind).to_owned(), json!([hook(&script)]))
+        })
+        .collect();
+    c.edit(|config| {
+        config["hooks"] = Value::Object(hooks);
+        config["annotations"] = json!({
+            "run.oci.hooks.stdout": file("hooks.out"), "run.oci.hooks.stderr": file("hooks.err"),
+        });
+    });
+    let out = c.create().ok();
+    assert!(out.stderr.contains("ignored for hooks.startContainer"), "{out}");
+    c.start().ok();
+    c.wait_status("stopped");
+    c.delete().ok();
+    let outside: Vec<&str> = KINDS.into_iter().filter(|kind| *kind != "startContainer").collect();
+    for name in ["hooks.out", "hooks.err"] {
+        let text = fs::read_to_string(file(name)).expect(name);
+        assert_eq!(text.lines().collect::<Vec<_>>(), outside, "{name}");
+    }
+    c.edit(|config| config["annotations"]["run.oci.hooks.stdout"] = json!("relative"));
+    c.create()
+        .fails("annotations.run.oci.hooks.stdout: \"relative\" must be an absolute path");
+    test.nothing_left();
+}
+
+#[test]
 fn hooks_of_one_kind_run_one_after_the_other() {
     let Some(test) = Test::new() else { return };
     let c = test.script("true");
