@@ -6,10 +6,11 @@
 mod making;
 mod record;
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use nix::sched::CloneFlags;
 use nucleus_core::{ContainerDir, ContainerId, ContainerState, Process, Store};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -21,7 +22,7 @@ use super::terminal::Terminal;
 use super::{Result, Warn};
 use crate::channel::HostEnd;
 use crate::init::failure::{Explain, Failure};
-use crate::plan::{self, Hook, Plan};
+use crate::plan::{self, Hook, Plan, PlanError};
 use crate::security::lsm;
 use crate::security::seccomp::cache::{self, Cache};
 use crate::spec;
@@ -112,7 +113,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
     let mut terminal = Terminal::ask(wanted, options.console_socket.as_deref())?;
     let pidfd_socket = PidfdSocket::connect(options.pidfd_socket.as_deref())?;
     let join = open_namespaces(&compiled.plan)?;
-    refuse_own_sysctls(&compiled.plan, &join)?;
+    refuse_changes_of_own(&compiled.plan, &join)?;
     crate::step("3", "reserve");
     let reservation = store.reserve(&options.id)?;
     let mut making = Making {
@@ -231,17 +232,14 @@ impl Cache for ProfileCache<'_> {
     }
 }
 
-/// A namespace that is given by path may be the runtime's own: a parameter in it would be set on the host.
-fn refuse_own_sysctls(plan: &Plan, join: &[(u64, OwnedFd, String)]) -> Result<()> {
+/// A namespace that is given by path may be the runtime's own: a parameter or a name in it would be set on the host.
+fn refuse_changes_of_own(plan: &Plan, join: &[(u64, OwnedFd, String)]) -> Result<()> {
     for (bit, namespace, _) in join {
-        let Err(error) = plan::sysctl::refuse_in_own(&plan.sysctl, *bit) else {
+        let Err(error) = plan::sysctl::refuse_in_own(&plan.sysctl, *bit).and_then(|()| refuse_names(plan, *bit)) else {
             continue;
         };
-        let Some(name) = super::NAMESPACES
-            .iter()
-            .find(|(kind, _)| kind.bits() as u64 == *bit)
-            .map(|(_, name)| name)
-        else {
+        let is_it = |(kind, _): &&(CloneFlags, &str)| kind.bits() as u64 == *bit;
+        let Some((_, name)) = super::NAMESPACES.iter().find(is_it) else {
             continue;
         };
         let own = format!("/proc/self/ns/{name}");
@@ -252,6 +250,29 @@ fn refuse_own_sysctls(plan: &Plan, join: &[(u64, OwnedFd, String)]) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Refuses names that a UTS namespace does not have already.
+fn refuse_names(plan: &Plan, bit: u64) -> std::result::Result<(), PlanError> {
+    if bit != CloneFlags::CLONE_NEWUTS.bits() as u64 {
+        return Ok(());
+    }
+    let names = rustix::system::uname();
+    let differs =
+        |name: &Option<String>, own: &CStr| name.as_ref().is_some_and(|name| name.as_bytes() != own.to_bytes());
+    let field = if differs(&plan.hostname, names.nodename()) {
+        "hostname"
+    } else if differs(&plan.domainname, names.domainname()) {
+        "domainname"
+    } else {
+        return Ok(());
+    };
+    Err(PlanError::new(
+        field,
+        format_args!(
+            "unable to set {field} without a private UTS namespace: the one that is joined is the runtime's own"
+        ),
+    ))
 }
 
 /// Opens the namespaces to join, while their paths mean what the caller means.

@@ -268,6 +268,34 @@ fn a_sysctl_of_a_joined_namespace_that_is_the_runtimes_own_is_refused() {
 }
 
 #[test]
+fn a_name_in_a_joined_namespace_that_is_the_runtimes_own_is_refused() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script_with("true", |config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        namespaces.retain(|n| n["type"] != "uts");
+        namespaces.push(json!({ "type": "uts", "path": "/proc/self/ns/uts" }));
+        config["hostname"] = json!("changed");
+    });
+    // The runtime's own namespace is one that the host does not see, in case it is changed.
+    let script = "hostname before; \"$@\"; code=$?; hostname; exit $code";
+    let run = || {
+        c.with_bundle("run", &[])
+            .wrapped(["unshare", "--uts", "sh", "-c", script, "sh"])
+            .run()
+    };
+    let out = run().exits(1);
+    assert!(
+        out.stderr
+            .contains("unable to set hostname without a private UTS namespace"),
+        "{out}"
+    );
+    assert_eq!(out.stdout, "before\n", "the name stays");
+    c.edit(|config| config["hostname"] = json!("before"));
+    run().ok().prints("before");
+    test.nothing_left();
+}
+
+#[test]
 fn the_host_name_is_the_containers_own() {
     let Some(test) = Test::new() else { return };
     let before = fs::read_to_string("/proc/sys/kernel/hostname").expect("hostname");
