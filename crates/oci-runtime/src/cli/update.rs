@@ -116,6 +116,12 @@ fn read(path: &Path) -> Result<LinuxResources, Box<dyn std::error::Error>> {
         // serde would take the elements of an array for the fields in their order.
         return Err(format!("--resources {name}: must be a JSON object").into());
     }
+    if let Ok(resources) = serde_json::from_slice(&text) {
+        return Ok(resources);
+    }
+    if let Some(resources) = crate::spec::resources_without_nulls(&text) {
+        return Ok(resources);
+    }
     let mut json = serde_json::Deserializer::from_slice(&text);
     let resources =
         serde_path_to_error::deserialize(&mut json).map_err(|error| format!("--resources {name}: {error}"))?;

@@ -26,6 +26,7 @@ use crate::plan::annotations::FAIL_UNKNOWN_CALLS;
 use crate::security::seccomp::cache::{self, Cache, hex};
 pub(crate) use draft::CpuAffinity;
 use profile::Profile;
+pub(crate) use tolerance::resources_without_nulls;
 
 /// More than any engine writes, and little enough to read without thought.
 const LARGEST: u64 = 8 << 20;

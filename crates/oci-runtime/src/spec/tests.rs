@@ -247,6 +247,22 @@ fn null_is_absent_and_the_user_is_optional() {
 }
 
 #[test]
+fn null_is_absent_from_resources_by_themselves() {
+    let text = json!({"pids": {"limit": null}, "memory": {"limit": 5, "swap": null}, "devices": [{"allow": null}]});
+    let resources = super::resources_without_nulls(text.to_string().as_bytes()).unwrap();
+    assert!(resources.pids().is_none());
+    assert_eq!(resources.memory().as_ref().unwrap().limit(), Some(5));
+    assert!(!resources.devices().as_ref().unwrap()[0].allow());
+    for wrong in [
+        "{}",
+        "{\"pids\": {\"limit\": \"1\", \"x\": null}}",
+        "{\"pids\": null} x",
+    ] {
+        assert!(super::resources_without_nulls(wrong.as_bytes()).is_none(), "{wrong}");
+    }
+}
+
+#[test]
 fn null_where_something_must_stand_is_an_error() {
     let mut config = config();
     config["process"]["cwd"] = Value::Null;

@@ -5,7 +5,7 @@
 //! dropped with a warning, as the specification wants; two scheduler flags are misspelled there; and an empty CPU list is
 //! refused, though it means "leave them alone".
 
-use oci_spec::runtime::Capability;
+use oci_spec::runtime::{Capability, LinuxResources};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -33,17 +33,33 @@ pub(crate) fn adapt(text: &[u8], warnings: &mut Vec<String>) -> Option<Vec<u8>> 
 }
 
 /// Engines written in Go write `null` for what is not set. In a list a `null` has no such meaning and stays.
-fn drop_nulls(value: &mut Value) -> bool {
-    let dropped = drop_null_members(value);
-    // oci-spec takes a limit that is absent for 0, which is a limit.
-    let resources = value.pointer_mut("/linux/resources").and_then(Value::as_object_mut);
+fn drop_nulls(config: &mut Value) -> bool {
+    let dropped = drop_null_members(config);
+    let resources = config.pointer_mut("/linux/resources");
     if let Some(resources) = resources.filter(|_| dropped) {
-        let without_limit = resources.get("pids").is_some_and(|pids| pids.get("limit").is_none());
-        if without_limit {
-            resources.remove("pids");
-        }
+        drop_pids_without_limit(resources);
     }
     dropped
+}
+
+/// oci-spec takes a limit that is absent for 0, which is a limit.
+fn drop_pids_without_limit(resources: &mut Value) {
+    let Some(resources) = resources.as_object_mut() else {
+        return;
+    };
+    if resources.get("pids").is_some_and(|pids| pids.get("limit").is_none()) {
+        resources.remove("pids");
+    }
+}
+
+/// Parses a `linux.resources` section by itself that is refused for its nulls; `None` if something else is wrong with it.
+pub(crate) fn resources_without_nulls(text: &[u8]) -> Option<LinuxResources> {
+    let mut resources: Value = serde_json::from_slice(text).ok()?;
+    if !drop_null_members(&mut resources) {
+        return None;
+    }
+    drop_pids_without_limit(&mut resources);
+    serde_json::from_value(resources).ok()
 }
 
 fn drop_null_members(value: &mut Value) -> bool {

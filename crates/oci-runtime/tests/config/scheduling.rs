@@ -231,8 +231,8 @@ fn sysctls_of_the_user_namespace() {
 
 /// The CPUs that this process may run on, by their numbers.
 fn own_cpus() -> Vec<usize> {
-    let told = shell("taskset -cp $$");
-    cpus_in(told.rsplit(": ").next().unwrap_or_default())
+    let list = shell("taskset -cp $$");
+    cpus_in(list.rsplit(": ").next().unwrap_or_default())
 }
 
 /// `0-1,3` → 0, 1, 3.

@@ -160,6 +160,9 @@ fn resources_come_from_a_file_or_standard_input() {
             .fails("--resources -: ");
         assert_eq!(out.stderr.lines().count(), 1, "{out}");
     }
+    // What engines written in Go do not set.
+    let sent = r#"{"cpu":null,"pids":{"limit":null},"memory":{"limit":null}}"#;
+    c.verb("update", &["-r", "-"]).stdin(sent).run().ok().silent();
     update(&c, &["-r", "/no/such/file"]).fails("/no/such/file: no such file or directory");
     c.kill_and_delete();
 }
