@@ -8,6 +8,7 @@
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sched::CloneFlags;
@@ -16,13 +17,17 @@ use nucleus_sys::mount::{Attributes, set_attributes, set_id_map};
 use nucleus_sys::process::{Clone, Forked, clone3};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::MountPropagationFlags;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::id_maps::lines;
 use crate::init::failure::{Explain, Failure};
-use crate::plan::{IdMap, IdMapping, MappedBy, MountKind, Plan};
+use crate::plan::{IdMap, IdMapping, MappedBy, Mount, MountKind, Plan};
 use crate::rootfs::{pivot, root::clone_mount_at};
+
+/// `CLONE_NEWUSER` as the plan has it.
+const NEW_USER: u64 = CloneFlags::CLONE_NEWUSER.bits() as u64;
 
 /// The trees of all mounts with a mapping and of those that init has no way to, each with the index of its mount.
 ///
@@ -30,14 +35,26 @@ use crate::rootfs::{pivot, root::clone_mount_at};
 /// Named by `mounts[i]`.
 pub fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, Failure> {
     let mut trees = Vec::new();
-    let other_root = plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64) && Uid::effective().is_root();
+    let image = |path: &Path| Some(Path::new("/").join(path.strip_prefix(&plan.rootfs.path).ok()?));
+    let other_root = plan.namespaces.has(NEW_USER) && Uid::effective().is_root();
     for (i, mount) in plan.mounts.iter().enumerate() {
         let MountKind::Bind { source, recursive } = &mount.kind else {
             continue;
         };
+        let is_made_here = mount.id_map.is_some() || other_root && only_root_reaches(source);
+        if let Some(inside) = image(source).filter(|_| is_made_here) {
+            let covers = |earlier: &Mount| inside.starts_with(&earlier.destination);
+            if let Some(j) = plan.mounts[..i].iter().position(covers) {
+                return Err(Failure::new(format!(
+                    "mounts[{i}].source: {} is in what mounts[{j}] mounts, and only the host side could bind it, \
+                     which comes before: not supported",
+                    source.display()
+                )));
+            }
+        }
         if let Some(id_map) = &mount.id_map {
             trees.push((i, mapped(plan, source, *recursive, id_map, i)?));
-        } else if other_root && only_root_reaches(source) {
+        } else if is_made_here || other_root && !recursive && has_mounts_below(source) {
             trees.push((i, cloned(plan, source, *recursive, i)?));
         }
     }
@@ -54,12 +71,29 @@ fn only_root_reaches(source: &Path) -> bool {
     matches!(opened, Err(Errno::ACCESS))
 }
 
+/// Whether something is mounted below a directory. A mount namespace of another user namespace holds these mounts together
+/// (mount_namespaces(7)): init could not bind the directory without them.
+fn has_mounts_below(source: &Path) -> bool {
+    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let below = [source.as_os_str().as_bytes(), b"/"].concat();
+    let points = table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    points.into_iter().any(|point| point.starts_with(&below))
+}
+
 fn cloned(plan: &Plan, source: &Path, recursive: bool, i: usize) -> Result<OwnedFd, Failure> {
     let tree = clone_mount_at(source, recursive)
         .explain(|| format!("mounts[{i}].source: cannot bind {}", source.display()))?;
     // Made in the host's mount namespace: without this, what is mounted on it inside would appear on the host.
+    let mut propagation = pivot::initial_propagation(&plan.rootfs);
+    if propagation.contains(MountPropagationFlags::SHARED) && plan.namespaces.has(NEW_USER) {
+        // The kernel makes every mount that init inherits a slave when the user namespace differs from the host's
+        // (mount_namespaces(7)); a mount that the host side makes must be no peer of the host's either.
+        propagation = MountPropagationFlags::DOWNSTREAM;
+    }
     let cut_off = Attributes {
-        propagation: u64::from(pivot::initial_propagation(&plan.rootfs).bits()) & !nix::libc::MS_REC,
+        propagation: u64::from(propagation.bits()) & !nix::libc::MS_REC,
         ..Attributes::default()
     };
     set_attributes(&tree, cut_off, true)

@@ -65,6 +65,7 @@ pub fn offer(plan: &mut Plan) -> bool {
         data: CString::default(),
         more_propagation: Vec::new(),
         copy_up: false,
+        unasked: 0,
         id_map: None,
     });
     let told = CString::new(format!("NOTIFY_SOCKET={INSIDE}/{NOTIFY_SOCKET}")).ok();

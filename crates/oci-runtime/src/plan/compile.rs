@@ -144,7 +144,8 @@ impl Plan {
             process,
             warnings,
         };
-        without_mount_namespace(plan)
+        without_mount_namespace(&plan, spec)?;
+        Ok(plan)
     }
 }
 
@@ -215,10 +216,10 @@ fn rootfs(spec: &Spec, options: &Options) -> Result<Rootfs, PlanError> {
     })
 }
 
-/// What must not be done in the mount namespace of the runtime itself.
-fn without_mount_namespace(mut plan: Plan) -> Result<Plan, PlanError> {
+/// What must not be done in the mount namespace of the runtime itself: each mount would stay behind on the host.
+fn without_mount_namespace(plan: &Plan, spec: &Spec) -> Result<(), PlanError> {
     if plan.namespaces.has(Kind::Mount as u64) {
-        return Ok(plan);
+        return Ok(());
     }
     let why = "unable to restrict sys entries without a private MNT namespace";
     if !plan.masked_paths.is_empty() {
@@ -233,9 +234,19 @@ fn without_mount_namespace(mut plan: Plan) -> Result<Plan, PlanError> {
             "would change the host's mounts without a private MNT namespace",
         ));
     }
-    if !plan.mounts.is_empty() {
-        plan.warnings
-            .push("linux.namespaces: without a mount namespace, mounts stay behind on the host".to_owned());
+    let linux = spec.linux().as_ref();
+    let terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
+    let others = [
+        (!plan.mounts.is_empty(), "mounts"),
+        (!list(linux, Linux::devices).is_empty(), "linux.devices"),
+        (plan.rootfs.readonly, "root.readonly"),
+        (terminal, "process.terminal"),
+    ];
+    match others.iter().find(|(is_set, _)| *is_set) {
+        Some((_, field)) => Err(PlanError::new(
+            *field,
+            "needs a mount namespace, and linux.namespaces has none",
+        )),
+        None => Ok(()),
     }
-    Ok(plan)
 }

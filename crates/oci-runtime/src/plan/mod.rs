@@ -148,6 +148,8 @@ pub(crate) struct Mount {
     /// Attributes of the top mount, applied after it is made: all of them for a bind, for a new filesystem only what
     /// `flags` cannot say. Holds the clearing options (`rw`, `suid`, `dev`, `exec`, …) of a bind as well.
     pub attributes: Attributes,
+    /// `MOUNT_ATTR_*` bits that a bind mount with options does not keep of its source, unless a user namespace locks them.
+    pub unasked: u64,
     /// Attributes applied to the whole tree (`rro`, `rnosuid`, …, and the recursive propagation flags).
     pub recursive: Attributes,
     /// Filesystem-specific options, comma-separated, for mount(2).

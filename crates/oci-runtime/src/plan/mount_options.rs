@@ -94,6 +94,8 @@ pub(crate) fn meaning(option: &str) -> Option<Meaning> {
         "nolazytime" => Meaning::Super(MsFlags::MS_LAZYTIME.bits(), false),
         "mand" => Meaning::Super(MsFlags::MS_MANDLOCK.bits(), true),
         "nomand" => Meaning::Super(MsFlags::MS_MANDLOCK.bits(), false),
+        "acl" => Meaning::Super(MsFlags::MS_POSIXACL.bits(), true),
+        "noacl" => Meaning::Super(MsFlags::MS_POSIXACL.bits(), false),
         "silent" => Meaning::Super(MsFlags::MS_SILENT.bits(), true),
         "loud" => Meaning::Super(MsFlags::MS_SILENT.bits(), false),
         "relatime" | "atime" | "nostrictatime" => Meaning::Atime(Atime::Relative),

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
-use nucleus_sys::mount::Attributes;
+use nucleus_sys::mount::{Attributes, attr};
 use oci_spec::runtime as oci;
 
 use super::mount_options::{Atime, Meaning, meaning};
@@ -30,6 +30,10 @@ const PROC_FILES: [&str; 11] = [
 
 /// mount(2) reads one page of data and cuts the rest off without a word.
 const LONGEST_DATA: usize = 4095;
+
+/// What a bind mount does not keep of its source's flags once it has options for such flags: as with mount(8), they are all
+/// flags of the new mount. The mode of access times stays.
+const UNASKED: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW;
 
 /// What a mount's meaning depends on besides itself.
 pub(crate) struct Surroundings<'a> {
@@ -65,6 +69,12 @@ fn one(
     let words = Words::read(mount.options().as_deref().unwrap_or_default(), i)?;
     let kind = kind(mount, &words, i, around.bundle)?;
     check_proc(&destination, mount, &kind, i)?;
+    if kind == MountKind::Cgroup && !words.data.is_empty() {
+        return Err(PlanError::new(
+            format_args!("mounts[{i}].options"),
+            format_args!("{:?} is not an option of a cgroup mount", words.data),
+        ));
+    }
     let id_map = id_maps::compile(mount, &kind, words.id_map, i, around)?;
     let data = labelled(words.data, &kind, around.label, i)?;
     let mut compiled = Mount {
@@ -79,6 +89,7 @@ fn one(
         more_propagation: words.more_propagation,
         data: paths::c_string(data.as_bytes(), format_args!("mounts[{i}].options"))?,
         copy_up: words.copy_up,
+        unasked: 0,
         id_map: id_map.map(Box::new),
     };
     if let MountKind::Bind { .. } = compiled.kind {
@@ -87,6 +98,9 @@ fn one(
             ..words.attributes
         };
         compiled.flags = 0;
+        if words.asked {
+            compiled.unasked = UNASKED & !(compiled.attributes.set | compiled.attributes.clear);
+        }
         if words.superblock || !data.is_empty() {
             // The kernel ignores these for a bind mount, and so do other runtimes.
             warnings.push(format!(
@@ -155,6 +169,8 @@ struct Words {
     id_map: Option<bool>,
     /// An option of the superblock was given.
     superblock: bool,
+    /// An option for the flags of this mount was given, `rw` and its like included.
+    asked: bool,
 }
 
 impl Words {
@@ -182,6 +198,7 @@ impl Words {
             Meaning::Flag(flag, attribute, set) => {
                 switch(&mut self.flags, flag, set);
                 change(&mut self.attributes, attribute, set);
+                self.asked = true;
             }
             Meaning::Super(flag, set) => {
                 switch(&mut self.flags, flag, set);
@@ -194,6 +211,7 @@ impl Words {
                 }
                 self.flags |= mode.flag();
                 mode.apply(&mut self.attributes);
+                self.asked = true;
             }
             Meaning::Recursive(attribute, set) => change(&mut self.recursive, attribute, set),
             Meaning::RecursiveAtime(mode) => mode.apply(&mut self.recursive),

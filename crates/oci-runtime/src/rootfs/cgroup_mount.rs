@@ -12,6 +12,7 @@ use nucleus_sys::mount::{Attributes, attr, set_attributes};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags};
 
+use super::mounts::directory;
 use super::root::{Root, attach, clone_mount_at, mount_on, mounted_on};
 use crate::plan::Mount;
 
@@ -45,14 +46,14 @@ pub fn mount(root: &Root, mount: &Mount, view: &View, procfs: &OwnedFd) -> Resul
         View::Unified { source, foreign } => {
             let tree = clone_mount_at(source, false)?;
             set_attributes(&tree, attributes(mount, *foreign), false)?;
-            attach(tree, root.make_dir(&mount.destination)?)
+            attach(tree, directory(root, &mount.destination, false)?.0)
         }
         View::Legacy {
             hierarchies,
             links,
             foreign,
         } => {
-            let target = root.make_dir(&mount.destination)?;
+            let target = directory(root, &mount.destination, false)?.0;
             let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
             mount_on(&target, procfs, |path| {
                 rustix::mount::mount("tmpfs", path, "tmpfs", flags, c"mode=755")
@@ -97,6 +98,7 @@ fn attributes(mount: &Mount, foreign: bool) -> Attributes {
     Attributes {
         set,
         clear: 0,
-        propagation: mount.attributes.propagation,
+        // One mount has nothing below it, so that `rprivate` says the same as `private`.
+        propagation: mount.attributes.propagation | mount.recursive.propagation,
     }
 }

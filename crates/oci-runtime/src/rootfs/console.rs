@@ -8,12 +8,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
-use super::root::{Root, attach, clone_mount};
+use super::root::{Root, attach, clone_mount, mount_point};
 use crate::init::failure::{Explain, Failure};
 
 /// `DEVPTS_SUPER_MAGIC` of statfs(2).
@@ -45,14 +45,18 @@ pub fn set_up_for_guest(socket: &OwnedFd, size: Option<(u16, u16)>, uid: u32) ->
 /// Both ends of a new pty: the master, then the terminal.
 fn open(root: &Root, size: Option<(u16, u16)>, uid: u32) -> Result<(OwnedFd, OwnedFd), Failure> {
     let what = || "process.terminal: cannot open a pty in the container's /dev/pts";
-    let multiplexer = root
-        .resolve(Path::new("/dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)
+    // The filesystem is proven before anything in it is opened: opening a device node of the image acts on the device.
+    let devpts = root
+        .resolve(Path::new("/dev/pts"), OFlags::PATH | OFlags::DIRECTORY)
         .explain(what)?;
-    if rustix::fs::fstatfs(&multiplexer).explain(what)?.f_type as u64 != DEVPTS_MAGIC {
+    if rustix::fs::fstatfs(&devpts).explain(what)?.f_type as u64 != DEVPTS_MAGIC {
         return Err(Failure::new(
             "process.terminal: /dev/pts of the container is not a devpts filesystem",
         ));
     }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let multiplexer = rustix::fs::openat2(&devpts, "ptmx", flags, Mode::empty(), resolve).explain(what)?;
     rustix::pty::unlockpt(&multiplexer).explain(what)?;
     let terminal = rustix::pty::ioctl_tiocgptpeer(
         &multiplexer,
@@ -82,9 +86,7 @@ fn hand_over(socket: &OwnedFd, multiplexer: &OwnedFd) -> Result<(), Failure> {
 
 fn mount_console(root: &Root, terminal: &OwnedFd) -> Result<(), Failure> {
     let mount = || {
-        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
-        let open = |dev: BorrowedFd<'_>| rustix::fs::openat(dev, "console", flags, Mode::from_raw_mode(0o600));
-        let target = root.in_dir(Path::new("/dev"), open)?;
+        let target = root.in_dir(Path::new("/dev"), |dev| mount_point(dev, "console", 0o600))?;
         attach(clone_mount(terminal, false)?, target)
     };
     mount().explain(|| "process.terminal: cannot mount the pty on /dev/console")

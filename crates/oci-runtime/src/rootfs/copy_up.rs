@@ -59,7 +59,7 @@ fn options(data: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// `MS_*` mount flags as mount_setattr(2) names them.
-fn attributes_of(flags: MountFlags) -> Attributes {
+pub(super) fn attributes_of(flags: MountFlags) -> Attributes {
     let set = [
         (MountFlags::RDONLY, attr::RDONLY),
         (MountFlags::NOSUID, attr::NOSUID),

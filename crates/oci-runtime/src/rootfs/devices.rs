@@ -4,13 +4,14 @@
 //! a user namespace, where mknod(2) is refused, the host's node is bound instead.
 
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use nucleus_sys::mount::{Attributes, attr, set_attributes};
+use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use super::root::{Names, Root, attach, clone_mount_at};
+use super::root::{Names, Root, attach, clone_mount_at, mount_point};
 use crate::init::failure::{Explain, Failure};
 use crate::plan::Device;
 
@@ -31,7 +32,9 @@ pub fn make_all(root: &mut Root, devices: &[Device], bind: bool) -> Result<(), F
     let dev = Path::new("/dev");
     if !root.is_anchored(dev) {
         // As long as nothing is mounted there it may be exchanged at any time: it is resolved once.
-        let fd = root.make_dir(dev).explain(|| "cannot open /dev of the container")?;
+        let fd = root
+            .make_device_dir(dev)
+            .explain(|| "cannot make devices in /dev of the container")?;
         root.anchor(dev, fd, Names::OfAnyone);
     }
     for device in devices {
@@ -39,7 +42,13 @@ pub fn make_all(root: &mut Root, devices: &[Device], bind: bool) -> Result<(), F
         let (Some(dir), Some(name)) = (device.path.parent(), device.path.file_name()) else {
             return Err(Failure::new(format!("{}: not a path of a device", what())));
         };
-        root.in_dir(dir, |dir| make(dir, name, device, bind)).explain(what)?;
+        let make = |dir: BorrowedFd<'_>| make(dir, name, device, bind);
+        let made = if Root::is_anchor(dir) {
+            root.in_dir(dir, make)
+        } else {
+            root.make_device_dir(dir).and_then(|dir| make(dir.as_fd()))
+        };
+        made.map_err(|error| explain(error, device, what()))?;
     }
     for (target, name) in LINKS {
         root.in_dir(dev, |dev| link(dev, target, name))
@@ -50,6 +59,18 @@ pub fn make_all(root: &mut Root, devices: &[Device], bind: bool) -> Result<(), F
             .explain(|| "cannot make the link /dev/core")?;
     }
     Ok(())
+}
+
+/// What is there already, for a name that is taken by something else.
+fn explain(error: Errno, device: &Device, what: String) -> Failure {
+    let (major, minor) = device.rdev;
+    match error {
+        Errno::EXIST => Failure::new(format!(
+            "{what}: the image has something else there than the device {major}:{minor}"
+        )),
+        Errno::XDEV => Failure::new(format!("{what}: a link of the image leads to another mount")),
+        error => Failure::from_errno(what, error),
+    }
 }
 
 fn link(dev: BorrowedFd<'_>, target: &str, name: &str) -> Result<(), Errno> {
@@ -102,7 +123,10 @@ fn check_same(found: &rustix::fs::Stat, device: &Device) -> Result<(), Errno> {
 fn bind_from_host(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<(), Errno> {
     let tree = clone_mount_at(&device.path, false)?;
     check_same(&rustix::fs::fstat(&tree)?, device)?;
-    let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
-    let target = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?;
-    attach(tree, target)
+    let plain = Attributes {
+        set: attr::NOSUID | attr::NOEXEC,
+        ..Attributes::default()
+    };
+    set_attributes(&tree, plain, false)?;
+    attach(tree, mount_point(dir, name, 0o644)?)
 }

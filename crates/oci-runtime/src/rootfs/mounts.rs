@@ -46,7 +46,9 @@ pub fn mount_all(
                 }
                 .map_err(|error| explain_target(error, name()))?;
             }
-            MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups, procfs).explain(name)?,
+            MountKind::Cgroup => {
+                cgroup_mount::mount(root, mount, cgroups, procfs).map_err(|error| explain_target(error, name()))?;
+            }
             MountKind::Remount { bind } => remount(root, mount, *bind, procfs).explain(name)?,
         }
     }
@@ -80,7 +82,7 @@ fn new_filesystem(
     procfs: &OwnedFd,
 ) -> Result<(), Errno> {
     let of_the_kernel = fstype == c"proc" || fstype == c"sysfs";
-    let target = directory(root, &mount.destination, of_the_kernel)?;
+    let (target, is_new) = directory(root, &mount.destination, of_the_kernel)?;
     let mut flags = MountFlags::from_bits_retain(mount.flags as u32);
     if is_dev(mount) {
         // The devices are still to be made; `seal_dev` makes it read-only after that.
@@ -88,11 +90,13 @@ fn new_filesystem(
     }
     let mut data = mount.data.to_bytes().to_vec();
     if fstype == c"tmpfs"
+        && !is_new
         && !data
             .split(|byte| *byte == b',')
             .any(|option| option.starts_with(b"mode="))
     {
-        // As runc: a tmpfs without a mode of its own looks like the directory that it covers.
+        // As runc: without `mode` a tmpfs gets the mode of the directory that it covers. On one that was missing it keeps
+        // the kernel's 1777.
         let mode = rustix::fs::fstat(&target)?.st_mode & 0o7777;
         let comma = if data.is_empty() { "" } else { "," };
         data.extend(format!("{comma}mode={mode:o}").into_bytes());
@@ -101,9 +105,11 @@ fn new_filesystem(
         copy_up::mount(&target, flags, &data)?;
     } else {
         let data = std::ffi::CString::new(data).map_err(|_| Errno::INVAL)?;
-        mount_on(&target, procfs, |path| {
-            rustix::mount::mount(source, path, fstype, flags, data.as_c_str())
-        })?;
+        let new = |path: &str| rustix::mount::mount(source, path, fstype, flags, data.as_c_str());
+        match mount_on(&target, procfs, new) {
+            Err(Errno::PERM) if fstype == c"sysfs" => bind_sysfs(&target, flags)?,
+            other => other?,
+        }
     }
     let plain = mount.attributes.is_empty() && mount.recursive.is_empty() && mount.more_propagation.is_empty();
     let is_anchor = Root::is_anchor(&mount.destination);
@@ -123,22 +129,33 @@ fn new_filesystem(
     Ok(())
 }
 
+/// The host's sysfs, with the mounts below it, in place of a new one: the kernel makes one only for the user namespace that
+/// owns the network namespace, and with the host's network that is the host's.
+fn bind_sysfs(target: &OwnedFd, flags: MountFlags) -> Result<(), Errno> {
+    tracing::debug!("mounts: the network namespace belongs to another user namespace, so /sys is the host's");
+    let tree = clone_mount_at(Path::new("/sys"), true)?;
+    set_attributes(&tree, copy_up::attributes_of(flags), true)?;
+    attach(tree, target)
+}
+
 /// The directory that a mount covers. proc and sysfs are mounted on an `ordinary` one only: through a link of the image
-/// they would appear elsewhere than masks and later checks look (CVE-2019-19921, CVE-2023-27561).
-fn directory(root: &Root, destination: &Path, ordinary: bool) -> Result<OwnedFd, Errno> {
+/// they would appear elsewhere than masks and later checks look (CVE-2019-19921, CVE-2023-27561). True for a directory
+/// that the image lacks, and that was made for the mount.
+pub(super) fn directory(root: &Root, destination: &Path, ordinary: bool) -> Result<(OwnedFd, bool), Errno> {
     if let Some(new) = root.make_new_dir(destination) {
-        return Ok(new);
+        return Ok((new, true));
     }
-    let found = match ordinary {
-        true => root.resolve_ordinary_dir(destination),
-        false => Err(Errno::NOENT),
+    let found = if ordinary {
+        root.resolve_ordinary_dir(destination)
+    } else {
+        root.resolve(destination, OFlags::PATH | OFlags::DIRECTORY)
     };
-    let target = match found {
-        Err(Errno::NOENT) => root.make_dir(destination)?,
-        other => other?,
+    let (target, is_new) = match found {
+        Err(Errno::NOENT) => (root.make_dir(destination)?, true),
+        other => (other?, false),
     };
     refuse_hidden_proc(&target, destination)?;
-    Ok(target)
+    Ok((target, is_new))
 }
 
 fn bind(root: &mut Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
@@ -151,7 +168,7 @@ fn bind(root: &mut Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
         refuse_hidden_proc(&target, &mount.destination)?;
         return attach(tree, target);
     }
-    attach(tree, directory(root, &mount.destination, false)?)?;
+    attach(tree, directory(root, &mount.destination, false)?.0)?;
     if Root::is_anchor(&mount.destination) {
         let directory = rustix::io::fcntl_dupfd_cloexec(tree, 0)?;
         root.anchor(&mount.destination, directory, Names::OfAnyone);
@@ -190,7 +207,15 @@ fn apply_attributes(made: impl AsFd, mount: &Mount) -> Result<(), Errno> {
     if !mount.recursive.is_empty() {
         set_attributes(&made, mount.recursive, true)?;
     }
-    if !mount.attributes.is_empty() {
+    if mount.unasked != 0 {
+        let mut all = mount.attributes;
+        all.clear |= mount.unasked;
+        match set_attributes(&made, all, false) {
+            // Locked by the user namespace that the mount comes from (mount_namespaces(7)): it stays as it is.
+            Err(Errno::PERM) => set_attributes(&made, mount.attributes, false)?,
+            other => other?,
+        }
+    } else if !mount.attributes.is_empty() {
         set_attributes(&made, mount.attributes, false)?;
     }
     for word in &mount.more_propagation {

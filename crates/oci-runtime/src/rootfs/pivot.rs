@@ -21,7 +21,7 @@ pub fn prepare(rootfs: &Rootfs) -> Result<Root, Failure> {
     let all = propagation.contains(MountPropagationFlags::REC);
     if !all || propagation.contains(MountPropagationFlags::SHARED) {
         // Else no mount is shared any more. A flag for / alone leaves those below as they are.
-        unshare_parent(path)
+        unshare_parent(path, propagation)
             .explain(|| format!("root.path: cannot make the mount that holds {} private", path.display()))?;
     }
     rustix::mount::mount_bind_recursive(path, path).explain(|| format!("root.path: cannot bind {}", path.display()))?;
@@ -42,9 +42,9 @@ pub fn initial_propagation(rootfs: &Rootfs) -> MountPropagationFlags {
     }
 }
 
-/// Makes the mount that holds `path` private: what is mounted there must not reach the host, and pivot_root(2)
-/// refuses a shared parent. The mount point is found by walking up until statx(2) names a mount root.
-fn unshare_parent(path: &Path) -> Result<(), rustix::io::Errno> {
+/// Makes the mount that holds `path` private, or a slave if that is what config asks for: what is mounted there must not
+/// reach the host, and pivot_root(2) refuses a shared parent. The mount point is found by walking up until statx(2) names a mount root.
+fn unshare_parent(path: &Path, wanted: MountPropagationFlags) -> Result<(), rustix::io::Errno> {
     for ancestor in path.ancestors() {
         let stat = rustix::fs::statx(
             rustix::fs::CWD,
@@ -53,7 +53,12 @@ fn unshare_parent(path: &Path) -> Result<(), rustix::io::Errno> {
             rustix::fs::StatxFlags::TYPE,
         )?;
         if stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT) {
-            return rustix::mount::mount_change(ancestor, MountPropagationFlags::PRIVATE);
+            // A private mount has no master any more: its copy, the container's root, could not be a slave.
+            let kind = match wanted.contains(MountPropagationFlags::DOWNSTREAM) {
+                true => MountPropagationFlags::DOWNSTREAM,
+                false => MountPropagationFlags::PRIVATE,
+            };
+            return rustix::mount::mount_change(ancestor, kind);
         }
     }
     Ok(())

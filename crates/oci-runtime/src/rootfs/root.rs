@@ -154,6 +154,20 @@ impl Root {
         self.make(path, Kind::Directory, MOST_LINKS)
     }
 
+    /// As [`Root::make_dir`], for a directory in which device nodes are made. A link of the image must not lead to
+    /// another mount: a volume of the host would get the nodes (CVE-2026-41579).
+    ///
+    /// # Errors
+    /// `EXDEV` for a link that leads to another mount; else as [`Root::make_dir`].
+    pub fn make_device_dir(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let made = self.make_dir(path)?;
+        match self.resolve_ordinary_dir(path) {
+            Err(Errno::LOOP) if mount_of(&made)? != mount_of(&self.fd)? => Err(Errno::XDEV),
+            Err(Errno::LOOP) => Ok(made),
+            found => found,
+        }
+    }
+
     /// Opens the file at `path` (whatever it is, but no directory), making an empty one when nothing is there.
     ///
     /// # Errors
@@ -241,6 +255,31 @@ impl Kind {
             }
         }
     }
+}
+
+/// Opens what `name` is in `dir`, only to mount on it; makes an empty file when nothing is there. What the image has
+/// there is not opened for reading: opening a device node acts on the device.
+///
+/// # Errors
+/// `ELOOP` for a symbolic link; else as openat(2).
+pub fn mount_point(dir: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy, mode: u32) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, name, flags | OFlags::PATH, Mode::empty()) {
+        Err(Errno::NOENT) => {
+            let new = flags | OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY;
+            rustix::fs::openat(dir, name, new, Mode::from_raw_mode(mode))
+        }
+        Ok(found) if rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode).is_symlink() => {
+            Err(Errno::LOOP)
+        }
+        found => found,
+    }
+}
+
+/// The number of the mount that holds `fd` (`stx_mnt_id` of statx(2)).
+fn mount_of(fd: impl AsFd) -> Result<u64, Errno> {
+    let flags = rustix::fs::AtFlags::EMPTY_PATH;
+    Ok(rustix::fs::statx(fd, c"", flags, rustix::fs::StatxFlags::MNT_ID)?.stx_mnt_id)
 }
 
 /// openat2(2), once more when the kernel asks for it.

@@ -159,10 +159,91 @@ fn another_file_in_a_devices_place_is_an_error() {
         let path = c.rootfs().join("opt/null");
         fs::create_dir_all(c.rootfs().join("opt")).expect("mkdir");
         shell(&make.replace("PATH", &path.display().to_string()));
-        c.create().fails("linux.devices: cannot make /opt/null: file exists");
+        c.create()
+            .fails("linux.devices: cannot make /opt/null: the image has something else there than the device 1:3");
         // The device itself will do.
         shell(&format!("rm -r {0}; mknod -m 666 {0} c 1 3", path.display()));
         c.run().ok();
     }
+    test.nothing_left();
+}
+
+/// A device without a driver: to open it fails.
+fn make_node(path: &std::path::Path) {
+    let _ = fs::remove_file(path);
+    shell(&format!("mknod {} c 240 77", path.display()));
+}
+
+#[test]
+fn device_nodes_of_the_image_are_not_opened() {
+    let Some(test) = Test::new() else { return };
+    let own_dev = |with_devpts: bool| {
+        let c = test.script_with("stat -c %t:%T /dev/console; ls /dev/pts", |config| {
+            let mounts = config["mounts"].as_array_mut().expect("mounts");
+            mounts.retain(|mount| {
+                let at = mount["destination"].as_str().expect("destination");
+                !at.starts_with("/dev") || with_devpts && at == "/dev/pts"
+            });
+            config["process"]["terminal"] = json!(true);
+            config["root"]["readonly"] = json!(false);
+        });
+        shell(&format!("mkdir -p {}/dev/pts", c.rootfs().display()));
+        c
+    };
+    let c = own_dev(true);
+    make_node(&c.rootfs().join("dev/console"));
+    let out = c.run().ok();
+    assert!(out.stdout.starts_with("88:"), "the pty is there: {out}");
+    let c = own_dev(false);
+    make_node(&c.rootfs().join("dev/pts/ptmx"));
+    c.run().fails("/dev/pts of the container is not a devpts filesystem");
+    // A link is refused, wherever it leads.
+    let c = own_dev(true);
+    std::os::unix::fs::symlink("../bin", c.rootfs().join("dev/console")).expect("link");
+    c.run().fails("cannot mount the pty on /dev/console");
+    test.nothing_left();
+}
+
+#[test]
+fn nodes_are_bound_onto_what_the_image_has() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script_with(
+        "stat -c %t:%T /dev/null; grep ' /dev/null ' /proc/self/mountinfo",
+        |config| {
+            super::userns::map_ids(config);
+            let mounts = config["mounts"].as_array_mut().expect("mounts");
+            mounts.retain(|mount| !mount["destination"].as_str().expect("destination").starts_with("/dev"));
+            config["root"]["readonly"] = json!(false);
+        },
+    );
+    shell(&format!(
+        "mkdir -p {0}/dev; chown -Rh 100000:100000 {0}",
+        c.rootfs().display()
+    ));
+    make_node(&c.rootfs().join("dev/null"));
+    let out = c.run().ok();
+    let mount = super::inside::mount_at(&out.stdout, "/dev/null");
+    assert!(out.stdout.starts_with("1:3"), "{out}");
+    for option in ["nosuid", "noexec"] {
+        assert!(mount.options.iter().any(|found| found == option), "{out}");
+    }
+    test.nothing_left();
+}
+
+#[test]
+fn what_is_in_the_place_of_a_device_is_named() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script_with("true", |config| {
+        push(
+            config,
+            "/linux/devices",
+            json!({"path": "/own/fuse", "type": "c", "major": 10, "minor": 229}),
+        );
+        config["root"]["readonly"] = json!(false);
+    });
+    fs::create_dir(c.rootfs().join("own")).expect("mkdir");
+    make_node(&c.rootfs().join("own/fuse"));
+    c.run()
+        .fails("cannot make /own/fuse: the image has something else there than the device 10:229");
     test.nothing_left();
 }

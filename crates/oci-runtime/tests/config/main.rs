@@ -9,6 +9,7 @@ mod hooks;
 mod identity;
 mod inside;
 mod mounts;
+mod mounts_flags;
 mod mounts_host;
 mod mounts_idmap;
 mod namespaces;

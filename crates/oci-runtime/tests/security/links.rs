@@ -244,3 +244,33 @@ fn tmpcopyup_copies_links_as_links() {
     assert!(out.code() == 1 || out.stdout == "0\n", "{out}");
     outside.untouched("tmpcopyup");
 }
+
+#[test]
+fn no_device_is_made_on_a_volume() {
+    let Some(test) = Test::new() else { return };
+    for device_dir in ["/dev", "/dev/own", "/own"] {
+        let c = with_own_dev(&test, &["true"]);
+        c.edit(|config| {
+            config["linux"]["devices"] = json!([
+                { "path": format!("{device_dir}/fuse"), "type": "c", "major": 10, "minor": 229 }
+            ]);
+            config["root"]["readonly"] = json!(false);
+        });
+        let volume = c.bundle.join("volume");
+        fs::create_dir(&volume).expect("mkdir");
+        mount(&c, "/volume", "bind", "volume", &["bind"]);
+        let link = c.rootfs().join(device_dir.trim_start_matches('/'));
+        let _ = fs::remove_dir(&link);
+        fs::create_dir_all(link.parent().expect("parent")).expect("mkdir");
+        symlink("/volume", &link).expect("link");
+        c.create().exits(1);
+        assert_eq!(fs::read_dir(&volume).expect("volume").count(), 0, "{device_dir}");
+        // A link that stays in the image is no fault.
+        fs::remove_file(&link).expect("rm");
+        fs::create_dir_all(c.rootfs().join("within")).expect("mkdir");
+        symlink("/within", &link).expect("link");
+        c.run().ok();
+        assert!(c.rootfs().join("within/fuse").exists(), "{device_dir}");
+    }
+    test.nothing_left();
+}

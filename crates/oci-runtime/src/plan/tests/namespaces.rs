@@ -101,10 +101,25 @@ fn without_a_mount_namespace() {
         &mut config,
         json!({"mounts": [{"destination": "/tmp", "type": "tmpfs"}]}),
     );
-    assert_eq!(
-        plan(config).warnings,
-        ["linux.namespaces: without a mount namespace, mounts stay behind on the host"]
-    );
+    let why = "needs a mount namespace, and linux.namespaces has none";
+    let mounts = format!("mounts: {why}");
+    let (devices, readonly) = (format!("linux.devices: {why}"), format!("root.readonly: {why}"));
+    let with = |change: serde_json::Value| {
+        let mut config = without("maskedPaths", json!([]));
+        merge(&mut config, change);
+        config
+    };
+    refused([
+        (config, mounts.as_str()),
+        (
+            without(
+                "devices",
+                json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]),
+            ),
+            devices.as_str(),
+        ),
+        (with(json!({"root": {"readonly": true}})), readonly.as_str()),
+    ]);
 }
 
 #[test]
