@@ -2,7 +2,7 @@
 //!
 //! The caller's own CPUs (`taskset`, `CPUAffinity=` of a systemd unit) are inherited, and since Linux 6.2 a cpuset does
 //! not undo them. So init and each process that `exec` adds get all CPUs that the cpuset allows, as under runc since
-//! 1.2.7. `process.cpuAffinity` names others for each stage. All is done by the host side, beside init's own work, so that
+//! 1.3.1. `process.cpuAffinity` names others for each stage. All is done by the host side, beside init's own work, so that
 //! no system call filter can refuse it.
 
 use rustix::io::Errno;

@@ -125,15 +125,16 @@ pub(crate) fn parse_with(text: &[u8], profiles: Option<&dyn Cache>) -> Result<Lo
         if annotations.is_some_and(|map| map.contains_key(FAIL_UNKNOWN_CALLS)) {
             return None;
         }
-        Some((spec, seccomp))
+        let cpu_affinity = cpu_affinity(rest.as_bytes()).ok()?;
+        Some((spec, seccomp, cpu_affinity))
     });
-    if let Some((spec, seccomp)) = kept {
+    if let Some((spec, seccomp, cpu_affinity)) = kept {
         return Ok(Loaded {
             spec,
             seccomp: Some(seccomp),
             keep_seccomp: None,
             sha256,
-            cpu_affinity: cpu_affinity(text)?,
+            cpu_affinity,
             warnings: Vec::new(),
         });
     }
