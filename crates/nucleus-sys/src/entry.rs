@@ -29,8 +29,25 @@ pub fn prepare() {
             std::process::abort();
         }
     }
+    refuse_small_stack();
     // SAFETY: ignoring a signal runs none of our code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    // A caller that ignores SIGCHLD leaves that to us, and the kernel then reaps children before they can be waited for.
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// Least RLIMIT_STACK in bytes. Reading a usual config takes 48 KiB.
+const LEAST_STACK: u64 = 96 * 1024;
+
+/// Without this the process would end by SIGSEGV somewhere, perhaps with a container half made.
+fn refuse_small_stack() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
+    if limit.is_some_and(|bytes| bytes < LEAST_STACK) {
+        let text = b"error: the stack limit (RLIMIT_STACK, ulimit -s) is below the 96 KiB that nucleus needs\n";
+        let _ = rustix::io::write(rustix::stdio::stderr(), text);
+        leave(1);
+    }
 }
 
 /// Ends the process. Whoever has written to standard output has flushed it; what the C library does when a program ends, for

@@ -282,3 +282,110 @@ fn socket_activation_passes_its_descriptors_on() {
         .ok()
         .prints("activated\n1 1");
 }
+
+#[test]
+fn a_caller_that_ignores_sigchld() {
+    let Some(test) = Test::new() else { return };
+    let c = test.container_with(&["sh", "-c", "exit 3"], |config| {
+        config["hooks"] = json!({ "prestart": [{ "path": "/bin/true" }] });
+    });
+    let ignoring = ["env", "--ignore-signal=CHLD"];
+    c.with_bundle("run", &[]).wrapped(ignoring).run().exits(3);
+    c.edit(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+    c.with_bundle("create", &[]).wrapped(ignoring).run().ok();
+    c.start().ok();
+    let exec = c.verb("exec", &[]).args(["sh", "-c", "exit 4"]);
+    exec.wrapped(ignoring).run().exits(4);
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
+fn a_container_that_another_command_deletes() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("echo >/ready; sleep 1000");
+    c.edit(|config| config["root"]["readonly"] = json!(false));
+    let run = c.with_bundle("run", &[]).spawn();
+    wait_for("the program", || c.rootfs().join("ready").exists().then_some(()));
+    c.force_delete().ok();
+    run.wait().exits(137).silent();
+    test.nothing_left();
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_leaves_no_pid_file() {
+    let Some(test) = Test::new() else { return };
+    let c = test.container(&["/script"]);
+    let script = c.rootfs().join("script");
+    std::fs::write(&script, "#!/no/such/interpreter\n").expect("script");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    let pid_file = test.dir().join("pid");
+    let flags = ["--detach", "--pid-file", pid_file.to_str().expect("path")];
+    c.with_bundle("run", &flags).run().exits(1);
+    assert!(!pid_file.exists());
+    c.edit(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+    c.with_bundle("run", &flags).run().ok();
+    assert_eq!(std::fs::read_to_string(&pid_file).expect("pid"), c.pid().to_string());
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
+fn a_pid_file_follows_no_link_that_somebody_has_planted() {
+    let Some(test) = Test::new() else { return };
+    let victim = test.dir().join("victim");
+    std::fs::write(&victim, "of the host").expect("file");
+    let dir = test.dir().join("dir");
+    std::fs::create_dir(&dir).expect("mkdir");
+    let c = test.container(&["sleep", "1000"]);
+    // Whoever may write to the directory plants a link for each pid that may come next.
+    let now: i32 = std::fs::read_to_string("/proc/loadavg")
+        .expect("loadavg")
+        .trim()
+        .rsplit(' ')
+        .next()
+        .and_then(|last| last.parse().ok())
+        .expect("the last pid");
+    for pid in now..now + 200 {
+        std::os::unix::fs::symlink(&victim, dir.join(format!(".pid.{pid}"))).expect("link");
+    }
+    let flags = ["--detach", "--pid-file", dir.join("pid").to_str().expect("path")].map(str::to_owned);
+    c.with_bundle("run", &flags.each_ref().map(String::as_str)).run().ok();
+    assert_eq!(std::fs::read_to_string(&victim).expect("victim"), "of the host");
+    assert_eq!(
+        std::fs::read_to_string(dir.join("pid")).expect("pid"),
+        c.pid().to_string()
+    );
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
+fn a_number_of_descriptors_beyond_all_bounds() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("ls /proc/self/fd | xargs");
+    for (flags, variable) in [(&["--preserve-fds", "4294967295"][..], "0"), (&[], "4294967295")] {
+        let command = c.with_bundle("run", flags).env("LISTEN_FDS", variable);
+        let out = command.redirected("3</dev/null 700</dev/null").run().ok();
+        let found: Vec<&str> = out.stdout.split_whitespace().collect();
+        assert!(found.contains(&"3") && found.contains(&"700"), "{out}");
+        assert!(out.took < std::time::Duration::from_secs(10), "{out}");
+    }
+    test.nothing_left();
+}
+
+#[test]
+fn a_small_stack() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("echo runs");
+    let with = |limit: &str| {
+        c.with_bundle("run", &[])
+            .wrapped(["prlimit", &format!("--stack={limit}")])
+            .run()
+    };
+    with("32768")
+        .exits(1)
+        .fails("the stack limit (RLIMIT_STACK, ulimit -s) is below");
+    with("98304").ok().prints("runs");
+    test.nothing_left();
+}

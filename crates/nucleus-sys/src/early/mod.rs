@@ -92,9 +92,7 @@ extern "C" fn early(stack: *const usize) {
 fn populate_memory(top: usize) {
     const STACK: usize = 12 * PAGE;
     let begin = (top - STACK) & !(PAGE - 1);
-    // The mapping grows by being touched only.
-    // SAFETY: free stack, far within the least limit that a program can be started with.
-    unsafe { (begin as *mut u8).write_volatile(0) };
+    // execve(2) has mapped 128 KiB below the arguments, or as much as RLIMIT_STACK allows: then this fails, and is not needed.
     populate(begin, begin + STACK);
     populate(
         arena::end_of_block(),

@@ -30,11 +30,13 @@ mod version;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, Command};
 use nucleus_core::{ContainerId, Store};
 use nucleus_sys::early::SEALED_VERBS;
+use rustix::fs::{Mode, OFlags};
 
 use arguments::{Flags, Quick, Sorted, parse_bool};
 use log::{Format, Log};
@@ -325,10 +327,33 @@ fn open_store(root: Option<&Path>, create: bool) -> Result<Store, nucleus_core::
     Store::open(&path, create)
 }
 
+/// Up to this many inherited descriptors are asked for one by one.
+const MANY: u32 = 1024;
+
 /// Those of the `count` descriptors from 3 on that the caller has left us, by number.
 fn inherited(count: u32, log: &Log) -> Vec<i32> {
-    let fds = nucleus_sys::process::inherited(count);
+    let fds = match count {
+        0..=MANY => nucleus_sys::process::inherited(count),
+        _ => open_descriptors()
+            .into_iter()
+            .filter(|fd| i64::from(*fd) < 3 + i64::from(count))
+            .collect(),
+    };
     fds.into_iter().filter(|fd| Some(*fd) != log.raw_fd()).collect()
+}
+
+/// All open descriptors from 3 on, by number.
+fn open_descriptors() -> Vec<i32> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(dir) = rustix::fs::open("/proc/self/fd", flags, Mode::empty()) else {
+        return Vec::new();
+    };
+    let own = dir.as_raw_fd();
+    let entries = rustix::fs::Dir::new(dir).into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str().ok()?.parse::<i32>().ok());
+    let mut numbers: Vec<i32> = numbers.filter(|fd| *fd >= 3 && *fd != own).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 fn parse_id(text: &str) -> Result<ContainerId, nucleus_core::IdError> {

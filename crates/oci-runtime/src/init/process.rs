@@ -171,7 +171,7 @@ fn set_rlimits(process: &Process) -> Result<(), Failure> {
 
 fn enter_working_directory(process: &Process) -> Result<(), Failure> {
     rustix::process::chdir(process.cwd.as_c_str())
-        .explain(|| format!("process.cwd: cannot enter {}", process.cwd.to_string_lossy()))
+        .explain(|| format!("chdir to cwd ({}) set in config.json failed", quote(&process.cwd)))
 }
 
 /// The kernel says whether we stand inside the root: a directory outside has no path here (CVE-2024-21626).
@@ -310,6 +310,11 @@ fn look_up(process: &Process) -> Result<CString, Failure> {
                 ),
                 Errno::NOENT,
             )),
+            // Older engines take only "permission denied" for exit code 126, newer ones the first half as well.
+            Err(Errno::ISDIR) => Err(Failure::new(format!(
+                "exec: {}: is a directory: permission denied",
+                quote(&process.args[0])
+            ))),
             Err(error) => Err(error).explain(|| format!("exec: {}", quote(&process.args[0]))),
         };
     }

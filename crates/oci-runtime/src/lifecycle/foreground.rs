@@ -15,7 +15,7 @@ use super::create::{Made, Options, Until, create};
 use super::notify::Notify;
 use super::start::run_poststart;
 use super::terminal::Relay;
-use super::{Container, Result, Warn, delete};
+use super::{Container, Result, Warn, delete, pid_file};
 use crate::init::failure::{Explain, Failure};
 
 /// What the command line says about `run` besides what `create` takes.
@@ -39,8 +39,15 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
     let made = create(store, options, Until::Now, warn)?;
     // Who waits for the end anyway hears then whether there was a beginning, and need not be woken up twice.
     let at_the_end = signals.is_some() && made.poststart.is_empty();
+    let started = |made: &Made| {
+        let outcome = started(store, made, warn);
+        if let (Err(_), Some(path)) = (&outcome, &options.pid_file) {
+            pid_file::remove(path);
+        }
+        outcome
+    };
     if !at_the_end {
-        started(store, &made, warn)?;
+        started(&made)?;
     }
     let Some(signals) = signals else {
         if let Some(Err(error)) = made.notify.map(|notify| notify.wait(&made.init)) {
@@ -50,13 +57,17 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
     };
     let outcome = wait(&made.init, made.terminal.as_ref(), &signals, made.notify.as_ref());
     if at_the_end {
-        started(store, &made, warn)?;
+        started(&made)?;
     }
     if run.keep && outcome.is_ok() {
         return outcome;
     }
     let Made { dir, state, init, .. } = made;
-    let lock = dir.lock()?;
+    let lock = match dir.lock() {
+        // Another `delete` was quicker, and has done all that is left to do.
+        Err(nucleus_core::Error::NotFound { .. }) if outcome.is_ok() => return outcome,
+        other => other?,
+    };
     // Whatever kept us from waiting: a container in the foreground does not outlive its runtime.
     let (status, init) = match &outcome {
         Ok(_) => (Status::Stopped, None),
@@ -151,7 +162,7 @@ pub fn wait(
         let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(watched);
         if let Some(relay) = &mut relay {
-            relay.pump(&ready[ours..])?;
+            relay.pump()?;
         }
         // The process for the manager to watch is this one, which ends as the container does. That the manager has gone
         // is no reason to end both.
@@ -166,7 +177,7 @@ pub fn wait(
         }
     };
     if let Some(relay) = relay {
-        relay.finish()?;
+        relay.finish(signals)?;
     }
     Ok(code)
 }

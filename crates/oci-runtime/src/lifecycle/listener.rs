@@ -7,9 +7,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdGetfdFlags};
 
 use crate::hooks;
@@ -35,9 +33,7 @@ pub fn hand_over(to: &Listener, pid: Pid, pidfd: &OwnedFd, number: i32, containe
     let listener = rustix::process::pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty())
         .explain(|| "linux.seccomp.listenerPath: cannot take the listener from the container's process")?;
     let send = || {
-        let address = SocketAddrUnix::new(&to.path)?;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        rustix::net::connect(&socket, &address)?;
+        let socket = super::socket::connect(&to.path)?;
         send_with(&socket, document(to, pid, container).as_bytes(), &listener)
     };
     send().explain(|| {

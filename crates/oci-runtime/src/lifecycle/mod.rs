@@ -23,6 +23,7 @@ mod pid_file;
 mod pidfd_socket;
 pub mod ps;
 mod resctrl;
+mod socket;
 mod spawn;
 pub mod start;
 mod terminal;

@@ -2,8 +2,7 @@
 //!
 //! Called by `create`, `run` and `exec` once the process is there and before its program runs.
 
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::spawn::Init;
@@ -12,7 +11,7 @@ use crate::rootfs::console;
 
 /// The other side.
 #[derive(Debug)]
-pub struct PidfdSocket(Option<UnixStream>);
+pub struct PidfdSocket(Option<OwnedFd>);
 
 impl PidfdSocket {
     /// Connects, before anything is made.
@@ -20,7 +19,8 @@ impl PidfdSocket {
     /// # Errors
     /// As connect(2).
     pub fn connect(path: Option<&Path>) -> Result<Self, Failure> {
-        let connect = |path: &Path| UnixStream::connect(path).explain(|| format!("--pidfd-socket {}", path.display()));
+        let connect =
+            |path: &Path| super::socket::connect(path).explain(|| format!("--pidfd-socket {}", path.display()));
         path.map(connect).transpose().map(Self)
     }
 

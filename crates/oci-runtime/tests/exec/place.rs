@@ -92,6 +92,7 @@ fn without_a_mount_namespace() {
         config["mounts"] = json!([]);
         config["linux"]["maskedPaths"] = json!([]);
         config["linux"]["readonlyPaths"] = json!([]);
+        config["root"]["readonly"] = json!(false);
         config.as_object_mut().expect("config").remove("hostname");
     });
     same_place(&c);
@@ -125,7 +126,7 @@ fn in_a_user_namespace() {
     assert!(out.said().contains("process.user.uid: cannot become 70000"), "{out}");
     script(&c, &["-t"], "tty; stat -c %u:%g $(tty)")
         .ok()
-        .prints("/dev/pts/0\r\n0:5");
+        .prints("/dev/pts/0\n0:5");
     c.kill_and_delete();
     test.nothing_left();
 }

@@ -59,7 +59,7 @@ fn programs_that_cannot_be_run() {
         &c,
         &["--cwd", "/nosuch"],
         &["true"],
-        "process.cwd: cannot enter /nosuch",
+        r#"chdir to cwd ("/nosuch") set in config.json failed: no such file or directory"#,
     );
     refused(&c, &["--cwd", "tmp"], &["true"], "process.cwd");
     c.kill_and_delete();

@@ -275,7 +275,7 @@ fn let_go(guest: Init, channel: &HostEnd, options: &Options) -> Result<Process> 
     let _ = channel.go();
     if let Some(ToHost::Failed(text)) = channel.receive().explain(|| "cannot hear the process")? {
         if let Some(path) = &options.pid_file {
-            let _ = std::fs::remove_file(path);
+            pid_file::remove(path);
         }
         return Err(Error::Start(Failure::new(text)));
     }
