@@ -202,6 +202,9 @@ pub struct HookRecord {
     /// Its whole environment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
+    /// It inherits the environment of the runtime instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inherits_env: bool,
     /// Seconds until it is killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,

@@ -34,6 +34,7 @@ fn full() -> ContainerState {
             path: "/bin/hook".into(),
             args: vec!["hook".to_owned()],
             env: vec!["A=b".to_owned()],
+            inherits_env: true,
             timeout: Some(3),
         }],
         rootless: true,

@@ -160,18 +160,68 @@ pub fn share_session_keyring(serial: i32) -> Result<(), Errno> {
     check(result).map(drop)
 }
 
-/// Puts a signal back to its default action (`sigaction(2)`).
+/// Gives every signal its default action, except those of `ending`: they end the process with exit code 128 + signal.
 ///
-/// # Errors
-/// `EINVAL` for a signal that does not exist or cannot be changed.
-pub fn default_signal(signal: c_int) -> Result<(), Errno> {
-    // SAFETY: SIG_DFL installs no handler of ours, so no code can run in signal context.
-    let previous = unsafe { libc::signal(signal, libc::SIG_DFL) };
-    if previous == libc::SIG_ERR {
-        Err(Errno::INVAL)
-    } else {
-        Ok(())
+/// For a process that is about to execute another program: an ignored signal would stay ignored (execve(2)), while a handler
+/// goes with the program. The handler is for the first process of a PID namespace, which the kernel keeps from signals
+/// without one (pid_namespaces(7)).
+pub fn reset_signals(ending: &[c_int]) {
+    /// `_NSIG` of the kernel: signals are numbered from 1 to this.
+    const LAST: c_int = 64;
+    // `struct sigaction` as rt_sigaction(2) takes it, with SIG_DFL (0), no flags and an empty mask. The C library's own
+    // function refuses the two signals that it uses itself.
+    let default = [0u64; 4];
+    for signal in (1..=LAST).filter(|signal| !ending.contains(signal)) {
+        // SAFETY: the kernel reads one structure of integers, which outlives the call; no handler is installed. A signal that
+        // cannot be changed (SIGKILL) is an error and stays.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u8>(),
+                size_of::<u64>(),
+            )
+        };
     }
+    for signal in ending {
+        // SAFETY: the handler calls nothing but _exit(2), which is safe in a signal handler.
+        unsafe { libc::signal(*signal, end_by as extern "C" fn(c_int) as libc::sighandler_t) };
+    }
+}
+
+extern "C" fn end_by(signal: c_int) {
+    // SAFETY: ends the process; safe in a signal handler (signal-safety(7)).
+    unsafe { libc::_exit(128 + signal) }
+}
+
+/// Overwrites the environment that the process was started with: whoever may read /proc/PID/environ reads nothing of it.
+/// For a process fresh from [`clone3`]; the environment is empty for it from then on.
+pub fn clear_environment() {
+    unsafe extern "C" {
+        static mut environ: *mut *mut c_char;
+    }
+    if !is_alone() {
+        return;
+    }
+    // SAFETY: the process has one thread (checked above), so that nobody changes the list meanwhile.
+    let mut entry = unsafe { environ };
+    while !entry.is_null() {
+        // SAFETY: the list ends in NULL, and `entry` has not passed that.
+        let text = unsafe { entry.read() };
+        if text.is_null() {
+            break;
+        }
+        // SAFETY: an entry is a C string.
+        let length = unsafe { libc::strlen(text) };
+        // SAFETY: these bytes are the string's, in writable memory of this process alone (the kernel's copy on the stack, or
+        // the C library's own); no reference to them lives across the clone.
+        unsafe { libc::memset(text.cast(), 0, length) };
+        // SAFETY: not past the NULL that ends the list.
+        entry = unsafe { entry.add(1) };
+    }
+    // SAFETY: a list without entries is a valid environment.
+    unsafe { environ = std::ptr::null_mut() };
 }
 
 /// Whether the execve of this program raised rights: changed an id, added capabilities, or a security module says so

@@ -209,10 +209,23 @@ impl AsFd for InitEnd {
 }
 
 impl InitEnd {
-    /// Sends a message. Failures are not reported: the host side is gone, and [`InitEnd::await_go`] will notice.
-    pub fn tell(&self, message: &ToHost) {
+    /// Sends a message after which the host side acts.
+    ///
+    /// # Errors
+    /// As write(2): the host side is gone, or a seccomp profile refuses the call. The host side then learns of the failure by
+    /// the end of this process, which must not wait for an answer.
+    pub fn tell(&self, message: &ToHost) -> Result<(), Errno> {
         // SIGPIPE is ignored in this process until the last moment before execve.
-        let _ = rustix::io::write(&self.0, &message.packet());
+        rustix::io::write(&self.0, &message.packet()).map(drop)
+    }
+
+    /// Whether read(2) works, without reading anything: a seccomp profile that refuses it keeps the process from ever
+    /// hearing `go`.
+    ///
+    /// # Errors
+    /// As read(2).
+    pub fn try_read(&self) -> Result<(), Errno> {
+        rustix::io::read(&self.0, &mut [0u8; 0]).map(drop)
     }
 
     /// Blocks until the host side lets init go on; false when the host side is gone.
@@ -244,7 +257,7 @@ mod tests {
             ToHost::Ready,
             ToHost::Failed("mounts[3]: no".to_string()),
         ] {
-            init.tell(&message);
+            init.tell(&message).unwrap();
             assert_eq!(host.receive().unwrap(), Some(message));
         }
     }
@@ -252,7 +265,7 @@ mod tests {
     #[test]
     fn a_text_longer_than_a_packet_is_cut_not_lost() {
         let (host, init) = pair().unwrap();
-        init.tell(&ToHost::Failed("x".repeat(70_000)));
+        init.tell(&ToHost::Failed("x".repeat(70_000))).unwrap();
         assert_eq!(host.receive().unwrap(), Some(ToHost::Failed("x".repeat(MAX - 1))));
     }
 
@@ -274,13 +287,13 @@ mod tests {
         let (host, init) = pair().unwrap();
         let living = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
         let living = living.unwrap();
-        init.tell(&ToHost::HooksDue);
-        init.tell(&ToHost::InitPid(7));
-        init.tell(&ToHost::Ready);
+        init.tell(&ToHost::HooksDue).unwrap();
+        init.tell(&ToHost::InitPid(7)).unwrap();
+        init.tell(&ToHost::Ready).unwrap();
         assert_eq!(host.receive_pid(living.as_fd()), Ok(Some(7)));
         assert_eq!(host.receive().unwrap(), Some(ToHost::HooksDue));
         assert_eq!(host.receive().unwrap(), Some(ToHost::Ready));
-        init.tell(&ToHost::Failed("no".to_string()));
+        init.tell(&ToHost::Failed("no".to_string())).unwrap();
         assert_eq!(host.receive_pid(living.as_fd()), Err(Told::Failed("no".to_string())));
         drop(init);
         assert_eq!(host.receive_pid(living.as_fd()), Ok(None));
@@ -302,11 +315,11 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = rustix::process::Pid::from_child(&child);
         let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-        init.tell(&ToHost::Born);
+        init.tell(&ToHost::Born).unwrap();
         assert_eq!(host.hears_birth(pidfd.as_fd()), Ok(true));
         child.wait().unwrap();
         assert_eq!(host.hears_birth(pidfd.as_fd()), Ok(false));
-        init.tell(&ToHost::Ready);
+        init.tell(&ToHost::Ready).unwrap();
         assert_eq!(host.hears_birth(pidfd.as_fd()), Err(Errno::PROTO));
     }
 

@@ -1,13 +1,13 @@
-//! Running hooks: an absolute path, exactly the configured environment, the container's state on standard input.
+//! Running hooks: an absolute path, a directory and an environment of their own, the container's state on standard input.
 //!
 //! The state comes as a sealed-off memory file, so that a hook which never reads it cannot block us; what the hook
 //! prints goes to another one and is quoted when it fails. The new process closes all other descriptors before it
 //! resolves the hook's path, which may be a path of the image (startContainer).
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nucleus_sys::spawn::Spawn;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
@@ -75,29 +75,74 @@ pub struct Document<'a> {
     pid: Option<i32>,
 }
 
+/// Where a hook runs, and whose environment it inherits when config.json gives it none.
+#[derive(Debug, Clone, Copy)]
+pub enum Side<'a> {
+    /// As a process of the host: in the bundle, with the runtime's environment.
+    Host {
+        /// The directory of the bundle.
+        bundle: &'a Path,
+    },
+    /// As a process of the container: in its root, with the environment of its process.
+    Container {
+        /// The container's root directory.
+        root: BorrowedFd<'a>,
+        /// `process.env`.
+        env: &'a [CString],
+    },
+}
+
+impl Side<'_> {
+    /// The bundle may be gone by the time that poststop hooks run.
+    fn directory(&self) -> Result<Option<OwnedFd>, Errno> {
+        match self {
+            Self::Host { bundle } => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                match rustix::fs::open(*bundle, flags, Mode::empty()) {
+                    Err(Errno::NOENT) => Ok(None),
+                    other => other.map(Some),
+                }
+            }
+            Self::Container { root, .. } => rustix::io::fcntl_dupfd_cloexec(root, 3).map(Some),
+        }
+    }
+
+    fn environment(&self) -> Vec<CString> {
+        match self {
+            Self::Host { .. } => {
+                let entry = |(name, value): (OsString, OsString)| {
+                    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+                };
+                std::env::vars_os().filter_map(entry).collect()
+            }
+            Self::Container { env, .. } => env.to_vec(),
+        }
+    }
+}
+
 /// Runs hooks in order, each with `state` (JSON) on its standard input; stops at the first that fails.
 ///
 /// # Errors
 /// `error running KIND hook #N: …`, as runc says it, with the hook's own output.
-pub fn run_all(kind: &str, hooks: &[Hook], state: &str) -> Result<(), Failure> {
+pub fn run_all(kind: &str, hooks: &[Hook], state: &str, side: Side<'_>) -> Result<(), Failure> {
     hooks
         .iter()
         .enumerate()
-        .try_for_each(|(index, hook)| run_one(kind, index, hook, state))
+        .try_for_each(|(index, hook)| run_one(kind, index, hook, state, side))
 }
 
 /// Runs one hook, the one with this number of its kind.
 ///
 /// # Errors
 /// As [`run_all`].
-pub fn run_one(kind: &str, index: usize, hook: &Hook, state: &str) -> Result<(), Failure> {
-    run(hook, state).map_err(|reason| {
+pub fn run_one(kind: &str, index: usize, hook: &Hook, state: &str, side: Side<'_>) -> Result<(), Failure> {
+    run(hook, state, side).map_err(|reason| {
         let path = hook.path.display();
         Failure::new(format!("error running {kind} hook #{index}: {path}: {reason}"))
     })
 }
 
-fn run(hook: &Hook, state: &str) -> Result<(), Failure> {
+fn run(hook: &Hook, state: &str, side: Side<'_>) -> Result<(), Failure> {
     let mut input = memory_file()?;
     let write = |input: &mut File| input.write_all(state.as_bytes()).and_then(|()| input.rewind());
     write(&mut input).explain(|| "cannot pass the state")?;
@@ -105,7 +150,16 @@ fn run(hook: &Hook, state: &str) -> Result<(), Failure> {
     let stdout = hook.output.stdout.as_deref().map(append_to).transpose()?;
     let stderr = hook.output.stderr.as_deref().map(append_to).transpose()?;
     let streams = [&stdout, &stderr].map(|file| file.as_ref().unwrap_or(&output));
-    let pid = start(hook, &input, streams).explain(|| "cannot execute")?;
+    let directory = side.directory().explain(|| "cannot enter its directory")?;
+    let env = match hook.inherits_env {
+        true => side.environment(),
+        false => words(&hook.env).explain(|| "env")?,
+    };
+    let spawn = Place {
+        directory: directory.as_ref().map(AsFd::as_fd),
+        env: &env,
+    };
+    let pid = start(hook, &spawn, &input, streams).explain(|| "cannot execute")?;
     let timely = wait(pid, hook.timeout)?;
     let status = loop {
         match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
@@ -132,29 +186,32 @@ fn append_to(path: &Path) -> Result<File, Failure> {
         .explain(|| format!("cannot append the output to {}", path.display()))
 }
 
-fn start(hook: &Hook, input: &File, [stdout, stderr]: [&File; 2]) -> Result<Pid, Errno> {
-    let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::INVAL);
-    let path = text(hook.path.as_os_str().as_bytes())?;
-    let mut args = hook
-        .args
-        .iter()
-        .map(|word| text(word.as_bytes()))
-        .collect::<Result<Vec<_>, _>>()?;
+/// What a hook starts with besides its streams.
+struct Place<'a> {
+    directory: Option<BorrowedFd<'a>>,
+    env: &'a [CString],
+}
+
+fn start(hook: &Hook, place: &Place<'_>, input: &File, [stdout, stderr]: [&File; 2]) -> Result<Pid, Errno> {
+    let path = CString::new(hook.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+    let mut args = words(&hook.args)?;
     if args.is_empty() {
         args.push(path.clone());
     }
-    let entries = hook.env.iter().filter(|entry| entry.contains('='));
-    let env = entries
-        .map(|entry| text(entry.as_bytes()))
-        .collect::<Result<Vec<_>, _>>()?;
     Spawn {
         path: &path,
         args: &args,
-        env: &env,
-        directory: None,
+        env: place.env,
+        directory: place.directory,
         stdio: [input.as_fd(), stdout.as_fd(), stderr.as_fd()],
     }
     .start()
+}
+
+fn words(list: &[String]) -> Result<Vec<CString>, Errno> {
+    list.iter()
+        .map(|word| CString::new(word.as_bytes()).map_err(|_| Errno::INVAL))
+        .collect()
 }
 
 /// Waits until the hook has ended; false when its time ran out, and it was killed.
@@ -201,6 +258,10 @@ fn quote(output: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn host() -> Side<'static> {
+        Side::Host { bundle: Path::new("/") }
+    }
     use crate::plan::HookOutput;
 
     fn hook(script: &str, timeout: Option<u32>) -> Hook {
@@ -209,6 +270,7 @@ mod tests {
             path: "/bin/sh".into(),
             args,
             env: vec!["ONLY=this".to_string()],
+            inherits_env: false,
             timeout,
             output: HookOutput::default(),
         }
@@ -217,12 +279,12 @@ mod tests {
     #[test]
     fn the_state_arrives_on_standard_input_and_the_environment_is_exact() {
         let script = r#"read -r line; test "$line" = '{"id":"x"}' && test "$ONLY" = this && test -z "$HOME""#;
-        run_all("prestart", &[hook(script, None)], "{\"id\":\"x\"}").unwrap();
+        run_all("prestart", &[hook(script, None)], "{\"id\":\"x\"}", host()).unwrap();
     }
 
     #[test]
     fn a_hook_that_does_not_read_a_large_state_does_not_block() {
-        run_all("prestart", &[hook("exit 0", None)], &"x".repeat(1 << 20)).unwrap();
+        run_all("prestart", &[hook("exit 0", None)], &"x".repeat(1 << 20), host()).unwrap();
     }
 
     #[test]
@@ -231,6 +293,7 @@ mod tests {
             "poststop",
             &[hook("true", None), hook("echo no such luck >&2; exit 3", None)],
             "{}",
+            host(),
         );
         let text = error.unwrap_err().to_string();
         assert_eq!(
@@ -246,25 +309,29 @@ mod tests {
         std::fs::write(&stdout, "before\n").unwrap();
         let mut noisy = hook("echo said; echo wrong >&2; exit 3", None);
         noisy.output.stdout = Some(stdout.clone());
-        let text = run_all("prestart", &[noisy.clone()], "{}").unwrap_err().to_string();
+        let text = run_all("prestart", &[noisy.clone()], "{}", host())
+            .unwrap_err()
+            .to_string();
         assert!(
             text.ends_with("output: \"wrong\""),
             "what is not redirected is quoted: {text}"
         );
         noisy.output.stderr = Some(stderr.clone());
-        let text = run_all("prestart", &[noisy.clone()], "{}").unwrap_err().to_string();
+        let text = run_all("prestart", &[noisy.clone()], "{}", host())
+            .unwrap_err()
+            .to_string();
         assert!(text.ends_with("exit status 3"), "{text}");
         assert_eq!(std::fs::read_to_string(stdout).unwrap(), "before\nsaid\nsaid\n");
         assert_eq!(std::fs::read_to_string(stderr).unwrap(), "wrong\n");
         noisy.output.stderr = Some(dir.path().into());
-        let text = run_all("prestart", &[noisy], "{}").unwrap_err().to_string();
+        let text = run_all("prestart", &[noisy], "{}", host()).unwrap_err().to_string();
         assert!(text.contains("cannot append the output to"), "{text}");
     }
 
     #[test]
     fn a_hook_that_outstays_its_time_is_killed() {
         let start = std::time::Instant::now();
-        let text = run_all("prestart", &[hook("exec sleep 60", Some(1))], "{}")
+        let text = run_all("prestart", &[hook("exec sleep 60", Some(1))], "{}", host())
             .unwrap_err()
             .to_string();
         assert!(text.contains("timed out after 1 s"), "{text}");
@@ -277,10 +344,11 @@ mod tests {
             path: "/nonexistent/hook".into(),
             args: vec!["hook".into()],
             env: vec![],
+            inherits_env: false,
             timeout: None,
             output: HookOutput::default(),
         };
-        let text = run_all("prestart", &[missing], "{}").unwrap_err().to_string();
+        let text = run_all("prestart", &[missing], "{}", host()).unwrap_err().to_string();
         assert!(
             text.contains("/nonexistent/hook") && text.contains("no such file or directory"),
             "{text}"

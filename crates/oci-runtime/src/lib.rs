@@ -30,13 +30,18 @@ fn step(number: &str, name: &str) {
 fn test_point(_number: &str) {
     #[cfg(debug_assertions)]
     {
-        let is_at = |variable| std::env::var_os(variable).is_some_and(|at| at == _number);
-        if is_at("NUCLEUS_KILL_AT") {
+        use std::ffi::OsString;
+        use std::sync::OnceLock;
+        // Read once, on the host side: init clears its environment.
+        static POINTS: OnceLock<[Option<OsString>; 2]> = OnceLock::new();
+        let points = POINTS.get_or_init(|| ["NUCLEUS_KILL_AT", "NUCLEUS_HOLD_AT"].map(std::env::var_os));
+        let is_at = |point: usize| points[point].as_ref().is_some_and(|at| at == _number);
+        if is_at(0) {
             let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
             // The first process of a PID namespace cannot kill itself.
             std::process::exit(128 + 9);
         }
-        if is_at("NUCLEUS_HOLD_AT") {
+        if is_at(1) {
             std::thread::sleep(std::time::Duration::from_secs(60));
         }
     }

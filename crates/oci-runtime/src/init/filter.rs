@@ -10,6 +10,9 @@ use super::failure::{Explain, Failure};
 use crate::channel::{InitEnd, ToHost};
 use crate::plan::Seccomp;
 
+/// What a filter that refuses init's own calls breaks.
+pub const MUST_ALLOW: &str = "linux.seccomp: the profile must allow read and write, which init needs";
+
 /// Loads the filter; with `SCMP_ACT_NOTIFY` in it, waits until its listener is where it belongs.
 ///
 /// # Errors
@@ -19,7 +22,9 @@ pub fn load(seccomp: Option<&Seccomp>, channel: &InitEnd) -> Result<(), Failure>
     let listener = nucleus_sys::seccomp::set_filter(&seccomp.program, seccomp.flags)
         .explain(|| "linux.seccomp: the kernel refuses the filter")?;
     let Some(listener) = listener else { return Ok(()) };
-    channel.tell(&ToHost::Listener(listener.as_raw_fd()));
+    channel
+        .tell(&ToHost::Listener(listener.as_raw_fd()))
+        .explain(|| MUST_ALLOW)?;
     match channel.await_go() {
         true => Ok(()),
         false => Err(Failure::new("the runtime is gone")),

@@ -83,12 +83,14 @@ impl Newborn for Guest {
     }
 
     fn run(mut self, plan: &Plan) -> i32 {
+        nucleus_sys::process::clear_environment();
         let set_up = set_up(plan, &mut self);
         let last = self.into_last();
         match set_up.and_then(|()| process::become_user_program(plan, &last)) {
             Ok(never) => match never {},
             Err(failure) => {
-                last.channel.tell(&ToHost::Failed(failure.to_string()));
+                // One that cannot be sent is reported as the end of this process.
+                let _ = last.channel.tell(&ToHost::Failed(failure.to_string()));
                 255
             }
         }

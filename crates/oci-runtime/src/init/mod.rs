@@ -19,9 +19,11 @@
 
 pub mod failure;
 pub mod filter;
+mod home;
 pub mod joined;
 mod process;
 pub mod scheduling;
+mod streams;
 
 pub use process::ACKNOWLEDGE;
 
@@ -119,7 +121,7 @@ impl Last {
         if !self.logs_to_file {
             tracing::debug!("{number} {name}");
         } else if !self.started.get() {
-            self.channel.tell(&ToHost::Step(format!("{number} {name}")));
+            let _ = self.channel.tell(&ToHost::Step(format!("{number} {name}")));
         }
     }
 }
@@ -180,6 +182,7 @@ impl Newborn for Inputs {
     }
 
     fn run(self, plan: &Plan) -> i32 {
+        nucleus_sys::process::clear_environment();
         let set_up = set_up(plan, &self);
         let last = self.into_last();
         let failed = |failure: Failure| match &last.exec_fifo {
@@ -188,7 +191,8 @@ impl Newborn for Inputs {
                 let _ = rustix::io::write(fifo, failure.to_string().as_bytes());
                 eprintln!("{failure}");
             }
-            _ => last.channel.tell(&ToHost::Failed(failure.to_string())),
+            // One that cannot be sent is reported as the end of this process.
+            _ => drop(last.channel.tell(&ToHost::Failed(failure.to_string()))),
         };
         match set_up.and_then(|()| process::become_user_program(plan, &last)) {
             Ok(never) => match never {},
@@ -218,7 +222,7 @@ fn set_up(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     // `into_last` closes its descriptors with all others.
     let root = std::mem::ManuallyDrop::new(filesystem(plan, inputs)?);
     crate::step("init:6", "hooks");
-    container_hooks(plan, inputs)?;
+    container_hooks(plan, inputs, &root)?;
     change_root(plan, inputs, &root)?;
     crate::step("init:8", "rights");
     scheduling::set_domain(plan)
@@ -299,7 +303,7 @@ fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     let time = CloneFlags::from_bits_retain(TIME_NAMESPACE as i32);
     nix::sched::unshare(time).explain(what)?;
     if plan.time_offsets.is_some() {
-        inputs.last.channel.tell(&ToHost::TimeNamespaceMade);
+        tell(&inputs.last, &ToHost::TimeNamespaceMade)?;
         await_host(&inputs.last)?;
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -358,7 +362,6 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
         return Root::open(path).explain(|| format!("root.path: cannot open {}", path.display()));
     }
     let mut root = pivot::prepare(&plan.rootfs)?;
-    let here = place_of_hooks(plan)?;
     mounts::mount_all(
         &mut root,
         &plan.mounts,
@@ -386,19 +389,7 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
         )));
     }
     mounts::seal_dev(&root, &plan.mounts)?;
-    here.map_or(Ok(()), rustix::process::fchdir)
-        .explain(|| "cannot enter the working directory")?;
     Ok(root)
-}
-
-/// The working directory, which mounting changes: createContainer hooks start where the runtime was started.
-fn place_of_hooks(plan: &Plan) -> Result<Option<OwnedFd>, Failure> {
-    if plan.hooks.create_container.is_empty() {
-        return Ok(None);
-    }
-    rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map(Some)
-        .explain(|| "cannot open the working directory")
 }
 
 /// Without one nothing may be mounted: the host would see it. The root filesystem is then used as it is, by chroot(2).
@@ -407,16 +398,20 @@ fn has_mount_namespace(plan: &Plan) -> bool {
 }
 
 /// Step 6.
-fn container_hooks(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+fn container_hooks(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure> {
     if plan.hooks.any_at_create() {
-        inputs.last.channel.tell(&ToHost::HooksDue);
+        tell(&inputs.last, &ToHost::HooksDue)?;
         await_host(&inputs.last)?;
     }
     if plan.hooks.create_container.is_empty() {
         return Ok(());
     }
     let state = inputs.last.hook_state.json("creating", rustix::process::getpid());
-    hooks::run_all("createContainer", &plan.hooks.create_container, &state)
+    let side = hooks::Side::Container {
+        root: root.as_fd(),
+        env: plan.process.as_ref().map_or(&[], |process| process.env.as_slice()),
+    };
+    hooks::run_all("createContainer", &plan.hooks.create_container, &state, side)
 }
 
 /// Step 7.
@@ -443,6 +438,10 @@ fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure>
         masks::make_root_read_only(root)?;
     }
     pivot::propagate(&plan.rootfs)
+}
+
+fn tell(last: &Last, message: &ToHost) -> Result<(), Failure> {
+    last.channel.tell(message).explain(|| "cannot reach the runtime")
 }
 
 fn await_host(last: &Last) -> Result<(), Failure> {

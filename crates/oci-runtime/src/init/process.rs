@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -15,6 +15,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::Last;
 use super::failure::{Explain, Failure};
+use super::filter::MUST_ALLOW;
 use crate::channel::ToHost;
 use crate::hooks;
 use crate::plan::{Capabilities, Plan, Process, rlimit_name};
@@ -65,6 +66,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     let Some(process) = &plan.process else {
         return wait_without_process(last);
     };
+    super::streams::hand_over(process.uid)?;
     // Inside a user namespace nobody may raise a hard limit: there the host side does it.
     if !plan.namespaces.has(NEW_USER) {
         set_rlimits(process)?;
@@ -78,9 +80,10 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     } else {
         super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
-    let env = complete_environment(process);
     last.step("init:9", "drop rights");
     drop_rights(process, last.in_user_namespace || plan.namespaces.has(NEW_USER))?;
+    // With the user's rights: the file is the image's, and root could read more through it.
+    let env = super::home::complete(process);
     if entered.is_err() {
         // The user may enter what root may not: a network filesystem, or one owned by a user of the namespace.
         enter_working_directory(process)?;
@@ -100,7 +103,13 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     await_start(last, plan.seccomp.is_some())?;
     if !plan.hooks.start_container.is_empty() {
         let state = last.hook_state.json("created", rustix::process::getpid());
-        hooks::run_all("startContainer", &plan.hooks.start_container, &state)?;
+        let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .explain(|| "cannot open the container's root")?;
+        let side = hooks::Side::Container {
+            root: root.as_fd(),
+            env: &process.env,
+        };
+        hooks::run_all("startContainer", &plan.hooks.start_container, &state, side)?;
     }
     last.step("init:11", "execve");
     if let Some(fifo) = &last.exec_fifo {
@@ -122,7 +131,9 @@ fn wait_without_process(last: &Last) -> Result<Infallible, Failure> {
 /// Last things that seccomp might refuse: signals as a new program expects them, no tie to the runtime's life, and
 /// the descriptors that the container is to inherit.
 fn open_doors(last: &Last) -> Result<(), Failure> {
-    nucleus_sys::process::default_signal(Signal::SIGPIPE as i32).explain(|| "cannot reset SIGPIPE")?;
+    // A created container ends by these, as it does with runc, although it is the first process of its PID namespace.
+    let ending = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM].map(|signal| signal as i32);
+    nucleus_sys::process::reset_signals(if last.exec_fifo.is_some() { &ending } else { &[] });
     SigSet::empty().thread_set_mask().explain(|| "cannot unblock signals")?;
     for fd in &last.preserve_fds {
         nucleus_sys::process::keep_on_exec(*fd);
@@ -136,7 +147,10 @@ pub const ACKNOWLEDGE: &[u8] = b"\x06";
 
 /// Step 10: says `ready`, and waits until the host side has committed and `start` has been called.
 fn await_start(last: &Last, filtered: bool) -> Result<(), Failure> {
-    last.channel.tell(&ToHost::Ready);
+    if filtered {
+        last.channel.try_read().explain(|| MUST_ALLOW)?;
+    }
+    super::tell(last, &ToHost::Ready)?;
     super::await_host(last)?;
     let Some(fifo) = &last.exec_fifo else { return Ok(()) };
     if !filtered {
@@ -187,43 +201,6 @@ fn check_working_directory(process: &Process) -> Result<(), Failure> {
         Ok(_) | Err(Errno::NOENT) => Err(Failure::new(what())),
         Err(error) => Err(error).explain(what),
     }
-}
-
-/// `process.env`, with HOME from the container's /etc/passwd when it is missing, as runc does.
-fn complete_environment(process: &Process) -> Vec<CString> {
-    let mut env = process.env.clone();
-    if !env.iter().any(|entry| entry.to_bytes().starts_with(b"HOME=")) {
-        let mut home = b"HOME=".to_vec();
-        home.extend(home_of(process.uid).unwrap_or_else(|| b"/".to_vec()));
-        env.extend(CString::new(home));
-    }
-    env
-}
-
-/// The home directory of a uid in /etc/passwd. The file is the image's: it may be anything, and decides nothing else. The
-/// root is the container's by now.
-fn home_of(uid: u32) -> Option<Vec<u8>> {
-    const LARGEST: u64 = 1 << 20;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::NO_MAGICLINKS;
-    let file = rustix::fs::openat2(rustix::fs::CWD, "/etc/passwd", flags, Mode::empty(), resolve).ok()?;
-    let file = std::fs::File::from(file);
-    let stat = file.metadata().ok()?;
-    if !stat.is_file() || stat.len() > LARGEST {
-        return None;
-    }
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, LARGEST), &mut text).ok()?;
-    home_in(&text, uid)
-}
-
-fn home_in(passwd: &[u8], uid: u32) -> Option<Vec<u8>> {
-    passwd.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut fields = line.split(|byte| *byte == b':');
-        let found: u32 = std::str::from_utf8(fields.nth(2)?).ok()?.parse().ok()?;
-        let home = fields.nth(2)?;
-        (found == uid && !home.is_empty()).then(|| home.to_vec())
-    })
 }
 
 /// Step 9: bounding set, groups, gid, uid, then the other four sets.
@@ -361,18 +338,4 @@ fn executable(path: &CStr) -> Result<(), Errno> {
 
 fn quote(text: &CStr) -> String {
     format!("{:?}", text.to_string_lossy())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_home_directory_is_the_sixth_field_of_the_uid() {
-        let passwd = b"root:x:0:0:root:/root:/bin/sh\nbroken\nme:x:1000:1000::/home/me:/bin/sh\nno:x:7:7:::\n";
-        assert_eq!(home_in(passwd, 0).unwrap(), b"/root");
-        assert_eq!(home_in(passwd, 1000).unwrap(), b"/home/me");
-        assert_eq!(home_in(passwd, 7), None);
-        assert_eq!(home_in(passwd, 1), None);
-    }
 }

@@ -123,6 +123,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
         net_devices: None,
         resctrl: None,
         notify: None,
+        cgroup: None,
     };
     match making.go(options, compiled, until, (&mut terminal, &pidfd_socket), join) {
         Ok((init, channel, terminal, poststart)) => {

@@ -150,8 +150,9 @@ fn clear(
 /// Runs every poststop hook; one that fails is a warning.
 pub fn run_poststop(state: &ContainerState, warn: Warn<'_>) {
     let document = hook_state(state).stopped();
+    let side = hooks::Side::Host { bundle: &state.bundle };
     for (index, record) in state.poststop.iter().enumerate() {
-        if let Err(failure) = hooks::run_one("poststop", index, &hook_of(record, &state.annotations), &document) {
+        if let Err(failure) = hooks::run_one("poststop", index, &hook_of(record, &state.annotations), &document, side) {
             warn(&failure.to_string());
         }
     }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sched::CloneFlags;
 use nucleus_cgroup::Joiner;
 use nucleus_sys::process::{Clone, Forked, clone3};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
@@ -117,6 +118,10 @@ impl Init {
     /// What became of it and what may have caused it, for an error: reaps it if it has ended.
     pub fn epitaph(&mut self) -> String {
         if let Some(pidfd) = &self.pidfd {
+            // The end of the channel comes a moment before the end of the process, which says why.
+            let mut watched = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+            let moment = Timespec { tv_sec: 1, tv_nsec: 0 };
+            let _ = rustix::event::poll(&mut watched, Some(&moment));
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         }
         self.pidfd = None;
@@ -158,7 +163,7 @@ pub fn spawn<N: Newborn>(plan: &Plan, newborn: N, birth: &Birth<'_>) -> Result<C
     match birth.clone_process().explain(|| "linux.namespaces: clone3")? {
         Forked::Child => {
             if birth.cgroup.is_some() {
-                newborn.channel().tell(&ToHost::Born);
+                let _ = newborn.channel().tell(&ToHost::Born);
             }
             newborn.close_all_others();
             std::process::exit(match birth.middle {
@@ -235,11 +240,11 @@ fn be_middle(plan: &Plan, mut newborn: impl Newborn, flags: u64) -> i32 {
         Ok(Forked::Child) if newborn.channel().await_go() => newborn.run(plan),
         Ok(Forked::Child) => 255,
         Ok(Forked::Parent(pid, _)) => {
-            newborn.channel().tell(&ToHost::InitPid(pid.as_raw_nonzero().get()));
+            let _ = newborn.channel().tell(&ToHost::InitPid(pid.as_raw_nonzero().get()));
             0
         }
         Err(failure) => {
-            newborn.channel().tell(&ToHost::Failed(failure.to_string()));
+            let _ = newborn.channel().tell(&ToHost::Failed(failure.to_string()));
             255
         }
     }

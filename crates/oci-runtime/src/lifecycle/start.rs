@@ -94,7 +94,10 @@ pub fn run_poststart(container: &Container, hooks: &[Hook]) -> Result<()> {
         return Ok(());
     };
     let state = hook_state(&container.state).json(Status::Running.as_str(), init.pid());
-    hooks::run_all("poststart", hooks, &state).map_err(|failure| {
+    let side = hooks::Side::Host {
+        bundle: &container.state.bundle,
+    };
+    hooks::run_all("poststart", hooks, &state, side).map_err(|failure| {
         // The error is the hook's; that killing what is already dead fails is none.
         let _ = super::delete::kill_everything(container);
         failure.into()
@@ -107,6 +110,7 @@ pub fn hook_of(record: &HookRecord, annotations: &BTreeMap<String, String>) -> H
         path: record.path.clone(),
         args: record.args.clone(),
         env: record.env.clone(),
+        inherits_env: record.inherits_env,
         timeout: record.timeout.and_then(|seconds| u32::try_from(seconds).ok()),
         output: hook_output(|key| annotations.get(key)),
     }

@@ -77,6 +77,7 @@ fn one(hook: &oci::Hook, kind: &str, i: usize) -> Result<Hook, PlanError> {
         path: hook.path().clone(),
         args,
         env: strings(hook.env().as_deref().unwrap_or_default(), kind, i, "env")?,
+        inherits_env: hook.env().is_none(),
         timeout,
         output: HookOutput::default(),
     })

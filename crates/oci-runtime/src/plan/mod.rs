@@ -392,6 +392,8 @@ pub(crate) struct Hook {
     pub args: Vec<String>,
     /// The whole environment.
     pub env: Vec<String>,
+    /// `env` is absent: the hook inherits its environment.
+    pub inherits_env: bool,
     /// Seconds after which it is killed.
     pub timeout: Option<u32>,
     /// Where its output goes.

@@ -19,4 +19,5 @@ mod process;
 mod scheduling;
 mod seccomp;
 mod seccomp_notify;
+mod streams;
 mod userns;

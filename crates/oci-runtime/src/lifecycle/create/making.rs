@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::os::fd::OwnedFd;
 
 use nix::sched::CloneFlags;
+use rustix::io::Errno;
+
 use nucleus_core::{ContainerState, Durability, Phase, Process, ProcessIdentity, Reservation};
 
 use super::record::record_of;
@@ -28,6 +30,8 @@ use crate::plan::{Hook, Plan};
 
 /// A container that is being made. Dropped, it is removed again: see [`Reservation`].
 pub struct Making {
+    /// Removed again unless the container is committed; before the directory that tells of it.
+    pub cgroup: Option<nucleus_cgroup::Cgroup>,
     pub reservation: Reservation,
     pub state: ContainerState,
     pub hooks_ran: bool,
@@ -93,7 +97,7 @@ impl Making {
         self.serve(&plan, &host, &mut init, &channel)?;
         let terminal = terminal.master()?;
         self.tell(options, &init, pidfd_socket)?;
-        cgroup.commit();
+        self.cgroup = Some(cgroup);
         Ok((init, channel, terminal, plan.hooks.poststart))
     }
 
@@ -212,8 +216,11 @@ impl Making {
     fn run_create_hooks(&mut self, plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {
         self.hooks_ran = true;
         let state = hook_state(&self.state).json("creating", init.pid());
-        hooks::run_all("prestart", &plan.hooks.prestart, &state)?;
-        hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state)
+        let side = hooks::Side::Host {
+            bundle: &self.state.bundle,
+        };
+        hooks::run_all("prestart", &plan.hooks.prestart, &state, side)?;
+        hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state, side)
     }
 
     /// What hooks set up, hooks must take down, also when the container never came to be.
@@ -224,7 +231,22 @@ impl Making {
     }
 
     /// Step 7: from here on the directory answers for the container, and init may go on.
-    pub fn commit(self, init: Init, channel: HostEnd, terminal: Option<OwnedFd>, poststart: Vec<Hook>) -> Result<Made> {
+    pub fn commit(
+        mut self,
+        init: Init,
+        channel: HostEnd,
+        terminal: Option<OwnedFd>,
+        poststart: Vec<Hook>,
+    ) -> Result<Made> {
+        crate::step("9", "let init go on");
+        match channel.go() {
+            // When init died since, the status says so.
+            Ok(()) | Err(Errno::PIPE) => {}
+            Err(error) => return Err(error).explain(|| "cannot let init go on").map_err(Error::Start),
+        }
+        if let Some(cgroup) = self.cgroup.take() {
+            cgroup.commit();
+        }
         if let Some(moved) = self.net_devices {
             moved.keep();
         }
@@ -232,10 +254,7 @@ impl Making {
             resctrl.keep();
         }
         let dir = self.reservation.commit();
-        crate::step("9", "let init go on");
         let pid = init.pid();
-        // When init died since, the status says so; there is nobody left to tell.
-        let _ = channel.go();
         let pidfd = init.release().ok_or(rustix::io::Errno::SRCH).explain(|| "init")?;
         Ok(Made {
             dir,

@@ -65,6 +65,7 @@ fn hook_records(hooks: &[Hook]) -> Vec<HookRecord> {
         path: hook.path.clone(),
         args: hook.args.clone(),
         env: hook.env.clone(),
+        inherits_env: hook.inherits_env,
         timeout: hook.timeout.map(i64::from),
     };
     hooks.iter().map(record).collect()

@@ -271,8 +271,15 @@ fn let_go(guest: Init, channel: &HostEnd, options: &Options) -> Result<Process> 
     if let Some(path) = &options.pid_file {
         pid_file::write(path, pid.as_raw_nonzero().get())?;
     }
-    // One that has died since is reported by its exit code.
-    let _ = channel.go();
+    match channel.go() {
+        // One that has died since is reported by its exit code.
+        Ok(()) | Err(rustix::io::Errno::PIPE) => {}
+        Err(error) => {
+            return Err(error)
+                .explain(|| "cannot let the process go on")
+                .map_err(Error::Start);
+        }
+    }
     if let Some(ToHost::Failed(text)) = channel.receive().explain(|| "cannot hear the process")? {
         if let Some(path) = &options.pid_file {
             pid_file::remove(path);
