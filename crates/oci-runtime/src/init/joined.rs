@@ -124,9 +124,7 @@ fn enter(plan: &Plan, last: &Last, way: Way) -> Result<(), Failure> {
     crate::step("guest:2", "namespaces");
     be_unreadable()?;
     let kinds = CloneFlags::from_bits_retain(way.namespaces as i32);
-    if !kinds.is_empty() {
-        nix::sched::setns(&way.init, kinds).explain(|| "cannot join the container's namespaces")?;
-    }
+    join(&way.init, kinds).explain(|| "cannot join the container's namespaces")?;
     if kinds.contains(CloneFlags::CLONE_NEWUSER) {
         process::become_namespace_root()?;
     }
@@ -137,6 +135,27 @@ fn enter(plan: &Plan, last: &Last, way: Way) -> Result<(), Failure> {
         }
         None => Ok(()),
     }
+}
+
+/// Enters all namespaces at once, which the kernel does by the rights of the user namespace among them. Where that does not own
+/// one of the others, those that the caller's rights suffice for are entered before it.
+fn join(init: &OwnedFd, kinds: CloneFlags) -> Result<(), nix::errno::Errno> {
+    if kinds.is_empty() {
+        return Ok(());
+    }
+    match nix::sched::setns(init, kinds) {
+        Err(nix::errno::Errno::EPERM) if kinds.contains(CloneFlags::CLONE_NEWUSER) => {}
+        other => return other,
+    }
+    let mut owned = CloneFlags::CLONE_NEWUSER;
+    // The mount namespace last: the others are named by the descriptor alone, but nothing of ours is found after it.
+    for kind in (kinds - CloneFlags::CLONE_NEWUSER).iter() {
+        match nix::sched::setns(init, kind) {
+            Err(nix::errno::Errno::EPERM) => owned |= kind,
+            other => other?,
+        }
+    }
+    nix::sched::setns(init, owned)
 }
 
 /// The CPUs for the time in the control groups, `execCPUAffinity.final`. Without it those of the control groups, in place

@@ -86,6 +86,8 @@ pub struct Last {
     pub in_user_namespace: bool,
     /// The score of the OOM killer that is wanted, where it is not the one that we have from the caller.
     pub oom_score_adj: Option<i32>,
+    /// The maker of the container may look into the process before it executes the program, see [`may_be_readable`].
+    pub is_readable: bool,
     /// What container-side hooks are told.
     pub hook_state: hooks::State,
 }
@@ -171,6 +173,8 @@ impl Newborn for Inputs {
     fn enter_as_middle(&mut self, _plan: &Plan) -> Result<(), Failure> {
         tie_to_runtime()?;
         take_place(&self.last, self.joiner.take().as_ref())?;
+        // Init has it from this process, and no right to set it again.
+        self.last.oom_score_adj = None;
         be_unreadable()?;
         join_namespaces(&self.join)?;
         self.join.clear();
@@ -249,6 +253,15 @@ fn tie_to_runtime() -> Result<(), Failure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).explain(|| "prctl PR_SET_PDEATHSIG")
 }
 
+/// Whether init may stay readable for its maker: in a new user namespace, with all other namespaces new or the host's. Nobody
+/// else lives in it then. An ordinary user needs that: to `exec` into a created container, for time offsets, and for a seccomp
+/// listener the kernel asks for the right to trace init, and what is not dumpable belongs to the host's root (ptrace(2)).
+pub fn may_be_readable(plan: &Plan) -> bool {
+    plan.namespaces.join.is_empty()
+        && plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64)
+        && plan.namespaces.creates(CloneFlags::CLONE_NEWPID.bits() as u64)
+}
+
 /// From here on no process of a joined namespace may look into this one, or at its descriptors (CVE-2016-9962).
 fn be_unreadable() -> Result<(), Failure> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).explain(|| "prctl PR_SET_DUMPABLE")
@@ -269,7 +282,9 @@ fn take_place(last: &Last, joiner: Option<&Joiner>) -> Result<(), Failure> {
 /// Step 3.
 fn enter_namespaces(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     crate::step("init:3", "other namespaces");
-    be_unreadable()?;
+    if !inputs.last.is_readable {
+        be_unreadable()?;
+    }
     join_namespaces(&inputs.join)?;
     if plan.namespaces.creates(CloneFlags::CLONE_NEWCGROUP.bits() as u64) {
         nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)
@@ -281,16 +296,29 @@ fn enter_namespaces(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Enters namespaces in the order of the plan. After a user namespace we become its root: the rest needs its rights.
+/// Enters namespaces in the order of the plan, the user namespace first of all, and becomes its root: the others need its
+/// rights. Before that, with the host's rights, those are entered that it does not own: a pod with a user namespace and the
+/// host's network has such.
 fn join_namespaces(join: &[(u64, OwnedFd, String)]) -> Result<(), Failure> {
-    for (bit, namespace, path) in join {
-        let kind = CloneFlags::from_bits_retain(*bit as i32);
-        nix::sched::setns(namespace, kind).explain(|| format!("linux.namespaces: cannot join {path}"))?;
-        if kind == CloneFlags::CLONE_NEWUSER {
-            process::become_namespace_root()?;
+    let is_user = |(bit, ..): &&(u64, OwnedFd, String)| *bit == CloneFlags::CLONE_NEWUSER.bits() as u64;
+    let enter = |(bit, namespace, _): &(u64, OwnedFd, String)| {
+        nix::sched::setns(namespace, CloneFlags::from_bits_retain(*bit as i32))
+    };
+    let cannot = |(_, _, path): &(u64, OwnedFd, String)| format!("linux.namespaces: cannot join {path}");
+    let Some(user) = join.iter().find(is_user) else {
+        return join.iter().try_for_each(|one| enter(one).explain(|| cannot(one)));
+    };
+    let mut owned = Vec::new();
+    for one in join.iter().filter(|one| !is_user(one)) {
+        match enter(one) {
+            // The user namespace gives the right to it.
+            Err(nix::errno::Errno::EPERM) => owned.push(one),
+            other => other.explain(|| cannot(one))?,
         }
     }
-    Ok(())
+    enter(user).explain(|| cannot(user))?;
+    process::become_namespace_root()?;
+    owned.into_iter().try_for_each(|one| enter(one).explain(|| cannot(one)))
 }
 
 /// `CLONE_NEWTIME` of namespaces(7); nix does not know it.

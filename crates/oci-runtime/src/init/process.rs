@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{Access, AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
+use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::Last;
@@ -26,14 +27,20 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 /// `CLONE_NEWUSER` as the plan has it.
 const NEW_USER: u64 = nix::libc::CLONE_NEWUSER as u64;
 
-/// Becomes uid 0 and gid 0 of a new user namespace whose maps are written.
+/// Becomes uid 0 and gid 0 of a user namespace whose maps are written. Where the maps have no id 0 the process keeps the id
+/// that it has: it holds all capabilities over the namespace either way, by having entered it.
 ///
 /// # Errors
-/// `EINVAL` when the maps have no id 0.
+/// As setresgid(2) and setresuid(2).
 pub fn become_namespace_root() -> Result<(), Failure> {
+    // EINVAL: the map has no such id.
+    let unless_unmapped = |outcome: Result<(), Errno>| match outcome {
+        Err(Errno::INVAL) => Ok(()),
+        other => other,
+    };
     let become_root = || {
-        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
-        rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+        unless_unmapped(rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT))?;
+        unless_unmapped(rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT))
     };
     become_root()
         .explain(|| "linux.uidMappings, linux.gidMappings: cannot become uid 0 and gid 0 of the user namespace")
@@ -82,6 +89,10 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     }
     last.step("init:9", "drop rights");
     drop_rights(process, last.in_user_namespace || plan.namespaces.has(NEW_USER))?;
+    if last.is_readable {
+        // A change of ids has taken it away (prctl(2)).
+        rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).explain(|| "prctl PR_SET_DUMPABLE")?;
+    }
     // With the user's rights: the file is the image's, and root could read more through it.
     let env = super::home::complete(process);
     if entered.is_err() {

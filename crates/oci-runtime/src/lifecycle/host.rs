@@ -177,6 +177,18 @@ pub fn oom_score_to_set(plan: &Plan) -> Option<i32> {
     (own != Some(wanted)).then_some(wanted)
 }
 
+/// Whether the host side sets the score of the OOM killer: root does for a process in a user namespace, which has not the
+/// right to lower it.
+pub fn sets_oom_score(plan: &Plan) -> bool {
+    let user = nix::sched::CloneFlags::CLONE_NEWUSER.bits() as u64;
+    rustix::process::geteuid().is_root() && plan.namespaces.has(user)
+}
+
+/// [`oom_score_to_set`], where the process sets it itself.
+pub fn oom_score_for_init(plan: &Plan) -> Option<i32> {
+    (!sets_oom_score(plan)).then(|| oom_score_to_set(plan)).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Read, Write};

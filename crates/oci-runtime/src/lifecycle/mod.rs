@@ -140,7 +140,7 @@ fn keyring_of(id: &ContainerId) -> Result<CString> {
 }
 
 /// Gives a process in a user namespace of its own what it may not take itself: a hard limit that is raised, a scheduling
-/// policy that needs CAP_SYS_NICE.
+/// policy that needs CAP_SYS_NICE, a lower score of the OOM killer.
 fn grant(plan: &Plan, pid: Pid) -> std::result::Result<(), Failure> {
     if !plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64) {
         return Ok(());
@@ -152,6 +152,11 @@ fn grant(plan: &Plan, pid: Pid) -> std::result::Result<(), Failure> {
                 rlimit_name(*resource)
             )
         })?;
+    }
+    let score = host::sets_oom_score(plan).then(|| host::oom_score_to_set(plan));
+    if let Some(score) = score.flatten() {
+        let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+        std::fs::write(path, score.to_string()).explain(|| format!("process.oomScoreAdj: cannot set {score}"))?;
     }
     plan.process
         .as_ref()

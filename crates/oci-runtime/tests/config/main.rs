@@ -16,6 +16,7 @@ mod namespaces;
 mod net_devices;
 mod paths;
 mod process;
+mod rootless;
 mod scheduling;
 mod seccomp;
 mod seccomp_notify;

@@ -13,7 +13,7 @@ use super::{Compiled, Made, Options, Until};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::hooks;
 use crate::init::failure::{Explain, Failure};
-use crate::init::{Inputs, Last};
+use crate::init::{self, Inputs, Last};
 use crate::lifecycle::affinity;
 use crate::lifecycle::host::{self, Host, cgroup_view};
 use crate::lifecycle::notify::{self, Notify};
@@ -73,7 +73,8 @@ impl Making {
                 log_fd: options.log_fd,
                 logs_to_file: options.log_fd.is_some(),
                 in_user_namespace: host.in_user_namespace,
-                oom_score_adj: host::oom_score_to_set(&plan),
+                oom_score_adj: host::oom_score_for_init(&plan),
+                is_readable: init::may_be_readable(&plan),
                 hook_state: hook_state(&self.state),
             },
             joiner: (!joiner.is_empty()).then_some(joiner),

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use nix::sys::signalfd::SignalFd;
 use nucleus_core::{ContainerId, Operation, Process, Status, Store};
 
-use super::host::{Host, in_user_namespace, oom_score_to_set};
+use super::host::{Host, in_user_namespace, oom_score_for_init};
 use super::pidfd_socket::PidfdSocket;
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
@@ -187,7 +187,8 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
             log_fd: options.log_fd,
             logs_to_file: options.log_fd.is_some(),
             in_user_namespace: in_user_namespace(),
-            oom_score_adj: oom_score_to_set(plan),
+            oom_score_adj: oom_score_for_init(plan),
+            is_readable: false,
             hook_state: hook_state(&container.state),
         },
         way: Some(Way {

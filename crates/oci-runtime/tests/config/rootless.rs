@@ -1,0 +1,159 @@
+//! An ordinary user of the host, without newuidmap, as the caller.
+
+use std::os::unix::fs::chown;
+
+use serde_json::{Value, json};
+
+use crate::common::{Cmd, Container, Test, shell, wait_for};
+
+/// No user of the host has this id.
+const USER: u32 = 23_456;
+
+/// A container that an ordinary user can make: `inside` is what its id is in the container.
+fn bundle<'t>(test: &'t Test, args: &[&str], inside: u32, edit: impl FnOnce(&mut Value)) -> Container<'t> {
+    let c = test.container_with(args, |config| {
+        let kinds = ["user", "pid", "ipc", "uts", "mount"];
+        config["linux"]["namespaces"] = json!(kinds.map(|kind| json!({ "type": kind })));
+        let map = json!([{ "containerID": inside, "hostID": USER, "size": 1 }]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+        config["process"]["user"] = json!({ "uid": inside, "gid": inside });
+        config["root"]["readonly"] = json!(false);
+        let linux = config["linux"].as_object_mut().expect("linux");
+        linux.remove("cgroupsPath");
+        linux.remove("resources");
+        for mount in config["mounts"].as_array_mut().expect("mounts") {
+            if let Some(options) = mount["options"].as_array_mut() {
+                // A group that the map does not have.
+                options.retain(|option| !option.as_str().expect("option").starts_with("gid="));
+            }
+        }
+        edit(config);
+    });
+    let state = state_root(test);
+    shell(&format!(
+        "mkdir -p {0}; chown {USER}:{USER} {0}; chmod 700 {0}; chown -Rh {USER}:{USER} {1}",
+        state.display(),
+        c.bundle.display()
+    ));
+    // The logs of this test's commands are made by root, and written by descriptor.
+    chown(test.dir(), Some(USER), None).expect("chown");
+    c
+}
+
+fn state_root(test: &Test) -> std::path::PathBuf {
+    test.dir().join("user-state")
+}
+
+fn as_user(c: &Container<'_>, words: &[&str]) -> Cmd {
+    let test = c.test();
+    let user = USER.to_string();
+    let command = test.bare_runtime().arg("--root").arg(state_root(test)).args(words);
+    command.wrapped(["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"])
+}
+
+fn create(c: &Container<'_>) {
+    let bundle = c.bundle.to_str().expect("path");
+    as_user(c, &["create", "--bundle", bundle, &c.id]).run().ok();
+}
+
+fn end(c: &Container<'_>) {
+    as_user(c, &["delete", "--force", &c.id]).run().ok();
+    c.test().nothing_left();
+}
+
+#[test]
+fn exec_into_a_created_container() {
+    let Some(test) = Test::new() else { return };
+    let c = bundle(&test, &["sleep", "1000"], 0, |_| ());
+    create(&c);
+    as_user(&c, &["exec", &c.id, "id", "-u"]).run().ok().prints("0");
+    as_user(&c, &["start", &c.id]).run().ok();
+    as_user(&c, &["exec", &c.id, "id", "-u"]).run().ok().prints("0");
+    end(&c);
+}
+
+#[test]
+fn time_offsets() {
+    let Some(test) = Test::new() else { return };
+    let c = bundle(&test, &["sh", "-c", "cut -d. -f1 /proc/uptime"], 0, |config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        namespaces.push(json!({ "type": "time" }));
+        config["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 1_000_000 } });
+    });
+    let bundle = c.bundle.to_str().expect("path");
+    let out = as_user(&c, &["run", "--bundle", bundle, &c.id]).run().ok();
+    let seconds: u64 = out.stdout.trim().parse().expect("seconds");
+    assert!(seconds >= 1_000_000, "{out}");
+    end(&c);
+}
+
+#[test]
+fn a_map_without_root() {
+    let Some(test) = Test::new() else { return };
+    let c = bundle(
+        &test,
+        &["sh", "-c", "id -u; touch /tmp/mine && echo made"],
+        USER,
+        |_| (),
+    );
+    shell(&format!("mkdir -p {0}/tmp; chown {USER} {0}/tmp", c.rootfs().display()));
+    let bundle = c.bundle.to_str().expect("path");
+    as_user(&c, &["run", "--bundle", bundle, &c.id])
+        .run()
+        .ok()
+        .prints(&format!("{USER}\nmade"));
+    end(&c);
+}
+
+#[test]
+fn a_score_of_the_oom_killer_in_a_joined_user_namespace() {
+    let Some(test) = Test::new() else { return };
+    // The pod: a user namespace and what it owns. The network stays the host's, as with Kubernetes' hostNetwork.
+    let map = |config: &mut Value| {
+        super::userns::map_ids(config);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        namespaces.retain(|namespace| namespace["type"] != "network");
+    };
+    let pod = test.container_with(&["sleep", "1000"], map);
+    shell(&format!("chown -Rh 100000:100000 {}", pod.rootfs().display()));
+    pod.run_detached().ok();
+    let holder = test.command("unshare").args(["--net", "sleep", "1000"]).spawn();
+    wait_for("a network namespace of the host", || {
+        let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/net")).ok();
+        (link(&holder.pid().to_string()) != link("self")).then_some(())
+    });
+    let member = test.container_with(&["sh", "-c", "cat /proc/self/oom_score_adj; sleep 1000"], |config| {
+        map(config);
+        let path = |name: &str| format!("/proc/{}/ns/{name}", pod.pid());
+        config["linux"]["namespaces"] = json!([
+            { "type": "user", "path": path("user") }, { "type": "ipc", "path": path("ipc") },
+            { "type": "uts", "path": path("uts") }, { "type": "network", "path": format!("/proc/{}/ns/net", holder.pid()) },
+            { "type": "pid" }, { "type": "mount" },
+        ]);
+        let config = config.as_object_mut().expect("config");
+        config.remove("hostname");
+        let linux = config["linux"].as_object_mut().expect("linux");
+        linux.remove("uidMappings");
+        linux.remove("gidMappings");
+        linux.remove("sysctl");
+        config["process"]["oomScoreAdj"] = json!(789);
+    });
+    shell(&format!("chown -Rh 100000:100000 {}", member.rootfs().display()));
+    member.create().ok();
+    member.start().ok();
+    let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", member.pid())).expect("score");
+    assert_eq!(score.trim(), "789");
+    let net = member
+        .verb("exec", &[])
+        .args(["readlink", "/proc/self/ns/net"])
+        .run()
+        .ok();
+    let expected = std::fs::read_link(format!("/proc/{}/ns/net", holder.pid())).expect("link");
+    assert_eq!(net.stdout.trim(), expected.to_str().expect("text"));
+    member.kill_and_delete();
+    pod.kill_and_delete();
+    holder.signal(nix::sys::signal::Signal::SIGKILL);
+    holder.finish().expect("the end");
+    test.nothing_left();
+}
