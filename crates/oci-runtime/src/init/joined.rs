@@ -148,7 +148,7 @@ fn join(init: &OwnedFd, kinds: CloneFlags) -> Result<(), nix::errno::Errno> {
         other => return other,
     }
     let mut owned = CloneFlags::CLONE_NEWUSER;
-    // The mount namespace last: the others are named by the descriptor alone, but nothing of ours is found after it.
+    // In any order: the descriptor alone names them, no path does.
     for kind in (kinds - CloneFlags::CLONE_NEWUSER).iter() {
         match nix::sched::setns(init, kind) {
             Err(nix::errno::Errno::EPERM) => owned |= kind,

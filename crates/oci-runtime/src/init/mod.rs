@@ -244,6 +244,10 @@ fn early(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
     if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
         await_host(&inputs.last)?;
         process::become_namespace_root()?;
+        if inputs.last.is_readable {
+            // A map that gives id 0 to another id than the caller's has taken it away (prctl(2)).
+            process::be_readable()?;
+        }
     }
     Ok(())
 }
@@ -253,11 +257,13 @@ fn tie_to_runtime() -> Result<(), Failure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).explain(|| "prctl PR_SET_PDEATHSIG")
 }
 
-/// Whether init may stay readable for its maker: in a new user namespace, with all other namespaces new or the host's. Nobody
-/// else lives in it then. An ordinary user needs that: to `exec` into a created container, for time offsets, and for a seccomp
-/// listener the kernel asks for the right to trace init, and what is not dumpable belongs to the host's root (ptrace(2)).
-pub fn may_be_readable(plan: &Plan) -> bool {
-    plan.namespaces.join.is_empty()
+/// Whether init stays dumpable for its maker: an ordinary user, with a new user namespace and a new PID namespace, and
+/// without any joined namespace. No other process lives in these namespaces then. The user needs it: for `exec` into a created
+/// container, for time offsets, and for a seccomp listener the kernel asks for the right to trace init, and what is not
+/// dumpable belongs to the host's root (ptrace(2)). Root has that right without it.
+pub fn may_be_readable(plan: &Plan, euid: u32) -> bool {
+    euid != 0
+        && plan.namespaces.join.is_empty()
         && plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64)
         && plan.namespaces.creates(CloneFlags::CLONE_NEWPID.bits() as u64)
 }

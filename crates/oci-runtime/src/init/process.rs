@@ -27,6 +27,14 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 /// `CLONE_NEWUSER` as the plan has it.
 const NEW_USER: u64 = nix::libc::CLONE_NEWUSER as u64;
 
+/// Undoes what a change of ids does to the process: makes it dumpable, see [`super::may_be_readable`].
+///
+/// # Errors
+/// As prctl(2).
+pub fn be_readable() -> Result<(), Failure> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).explain(|| "prctl PR_SET_DUMPABLE")
+}
+
 /// Becomes uid 0 and gid 0 of a user namespace whose maps are written. Where the maps have no id 0 the process keeps the id
 /// that it has: it holds all capabilities over the namespace either way, by having entered it.
 ///
@@ -91,7 +99,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     drop_rights(process, last.in_user_namespace || plan.namespaces.has(NEW_USER))?;
     if last.is_readable {
         // A change of ids has taken it away (prctl(2)).
-        rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).explain(|| "prctl PR_SET_DUMPABLE")?;
+        be_readable()?;
     }
     // With the user's rights: the file is the image's, and root could read more through it.
     let env = super::home::complete(process);

@@ -157,3 +157,27 @@ fn a_score_of_the_oom_killer_in_a_joined_user_namespace() {
     holder.finish().expect("the end");
     test.nothing_left();
 }
+
+#[test]
+fn only_an_ordinary_users_init_is_dumpable() {
+    let Some(test) = Test::new() else { return };
+    use std::os::unix::fs::MetadataExt;
+    // What is not dumpable belongs to root (proc(5)).
+    let owner = |c: &Container<'_>, pid: i64| {
+        let file = format!("/proc/{pid}/environ");
+        let owner = std::fs::metadata(&file).unwrap_or_else(|error| panic!("{} {file}: {error}", c.id));
+        owner.uid()
+    };
+    let c = bundle(&test, &["sleep", "1000"], 0, |_| ());
+    create(&c);
+    let state = as_user(&c, &["state", &c.id]).run().ok();
+    let state: Value = serde_json::from_str(&state.stdout).expect("state");
+    assert_eq!(owner(&c, state["pid"].as_i64().expect("pid")), USER);
+    end(&c);
+    let by_root = test.container_with(&["sleep", "1000"], super::userns::map_ids);
+    shell(&format!("chown -Rh 100000:100000 {}", by_root.rootfs().display()));
+    by_root.create().ok();
+    assert_eq!(owner(&by_root, i64::from(by_root.pid())), 0);
+    by_root.kill_and_delete();
+    test.nothing_left();
+}

@@ -74,7 +74,7 @@ impl Making {
                 logs_to_file: options.log_fd.is_some(),
                 in_user_namespace: host.in_user_namespace,
                 oom_score_adj: host::oom_score_for_init(&plan),
-                is_readable: init::may_be_readable(&plan),
+                is_readable: init::may_be_readable(&plan, host.euid),
                 hook_state: hook_state(&self.state),
             },
             joiner: (!joiner.is_empty()).then_some(joiner),
