@@ -4,10 +4,11 @@
 //! process that forks at the wrong moment can keep the cgroup FREEZING until it is thawed and frozen once more
 //! (cgroup-v1/freezer-subsystem.rst); both are waited for with short sleeps, within a bound.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::dir::Dir;
 use crate::error::Error;
@@ -42,7 +43,8 @@ impl Record {
     /// # Errors
     /// As [`Record::freeze`], but for the timeout.
     pub fn thaw(&self) -> Result<(), Error> {
-        Freezer::open(self, "thaw")?.set(false)
+        let freezer = Freezer::open(self, "thaw")?;
+        freezer.set(&freezer.open_control()?, false)
     }
 
     /// As [`Record::thaw`], for a container that may not be frozen, or may vanish meanwhile: both are fine.
@@ -57,6 +59,29 @@ impl Record {
             Err(_) if !self.is_frozen()? => Ok(()),
             thawed => thawed,
         }
+    }
+
+    /// As [`Record::thaw_if_frozen`], with what the container itself has frozen below: a process in v1's freezer does not
+    /// even die before it is thawed.
+    ///
+    /// # Errors
+    /// When something stays frozen.
+    pub fn thaw_all(&self) -> Result<(), Error> {
+        self.thaw_if_frozen()?;
+        let Some(path) = self.paths.get("freezer") else {
+            return Ok(());
+        };
+        // The kernel counts a directory's entry in its parent, its own ".", and one ".." for each cgroup below.
+        match rustix::fs::lstat(path) {
+            Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
+            Ok(stat) if stat.st_nlink == 2 => return Ok(()),
+            _ => {}
+        }
+        check(path)?;
+        crate::tree::walk(path, |dir| match dir.write("freezer.state", "THAWED") {
+            Ok(()) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+            Err(errno) => Err(Error::file("write to", dir.file("freezer.state"))(errno)),
+        })
     }
 
     /// True when the container itself was frozen (an ancestor's freeze does not count). False without a freezer, or when
@@ -89,15 +114,25 @@ impl Freezer {
         Ok(Freezer { dir, unified })
     }
 
-    fn set(&self, frozen: bool) -> Result<(), Error> {
-        let (file, value) = match (self.unified, frozen) {
+    /// The file that freezes, and what is written to it.
+    fn control(&self, frozen: bool) -> (&'static str, &'static str) {
+        match (self.unified, frozen) {
             (true, true) => ("cgroup.freeze", "1"),
             (true, false) => ("cgroup.freeze", "0"),
             (false, true) => ("freezer.state", "FROZEN"),
             (false, false) => ("freezer.state", "THAWED"),
-        };
-        self.dir
-            .write(file, value)
+        }
+    }
+
+    fn open_control(&self) -> Result<OwnedFd, Error> {
+        let file = self.control(true).0;
+        self.dir.writer(file).map_err(Error::file("open", self.dir.file(file)))
+    }
+
+    fn set(&self, control: &OwnedFd, frozen: bool) -> Result<(), Error> {
+        let (file, value) = self.control(frozen);
+        retry_on_intr(|| rustix::io::pwrite(control, value.as_bytes(), 0))
+            .map(drop)
             .map_err(Error::file("write to", self.dir.file(file)))
     }
 
@@ -125,16 +160,25 @@ impl Freezer {
         Ok(self.read("freezer.state")?.trim() == "FROZEN")
     }
 
+    /// A failure at any point thaws again, through a descriptor that is open from the start.
     fn freeze(&self) -> Result<(), Error> {
+        let control = self.open_control()?;
+        let frozen = self.freeze_through(&control);
+        if frozen.is_err() {
+            self.set(&control, false)?;
+        }
+        frozen
+    }
+
+    fn freeze_through(&self, control: &OwnedFd) -> Result<(), Error> {
         let start = Instant::now();
         let mut window = FIRST_WINDOW;
         loop {
-            self.set(true)?;
+            self.set(control, true)?;
             if self.settles_within(window)? {
                 return Ok(());
             }
             if start.elapsed() > PATIENCE {
-                self.set(false)?;
                 return Err(Error::Timeout {
                     action: "freeze",
                     path: self.dir.path.clone(),
@@ -144,9 +188,9 @@ impl Freezer {
             }
             window *= 2;
             if !self.unified {
-                // Whoever was born while the freezer walked its list is only found by another walk, and a moment of
-                // freedom lets those pass who would not stop where they were.
-                self.set(false)?;
+                // Processes that were born while the freezer walked its list are only found by another walk, and processes
+                // that could not stop where they were may pass that point meanwhile.
+                self.set(control, false)?;
                 std::thread::sleep(BREATH);
             }
         }
@@ -173,4 +217,41 @@ fn stuck(path: &Path) -> String {
     let pids = crate::pids::read(path, true).unwrap_or_default();
     let pids: Vec<String> = pids.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
     format!("; its processes: {}", pids.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plain files in the place of the kernel's: what is written can be read back.
+    fn freezer(unified: bool, files: &[(&str, &str)]) -> (tempfile::TempDir, Freezer) {
+        let scratch = tempfile::tempdir().unwrap();
+        for (file, content) in files {
+            std::fs::write(scratch.path().join(file), content).unwrap();
+        }
+        let dir = Dir::at(scratch.path().to_path_buf());
+        (scratch, Freezer { dir, unified })
+    }
+
+    #[test]
+    fn a_freeze_that_fails_after_the_write_thaws_again() {
+        let (scratch, freezer) = freezer(true, &[("cgroup.freeze", "0")]);
+        let error = freezer.freeze().unwrap_err().to_string();
+        assert!(error.contains("cgroup.events"), "{error}");
+        assert_eq!(
+            std::fs::read_to_string(scratch.path().join("cgroup.freeze")).unwrap(),
+            "0"
+        );
+    }
+
+    #[test]
+    fn a_freeze_that_succeeds_stays() {
+        let files = [("cgroup.freeze", "0"), ("cgroup.events", "populated 1\nfrozen 1\n")];
+        let (scratch, freezer) = freezer(true, &files);
+        freezer.freeze().unwrap();
+        assert_eq!(
+            std::fs::read_to_string(scratch.path().join("cgroup.freeze")).unwrap(),
+            "1"
+        );
+    }
 }

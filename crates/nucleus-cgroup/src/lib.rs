@@ -45,6 +45,7 @@ mod record;
 mod remove;
 pub mod stats;
 mod systemd;
+mod tree;
 mod update;
 
 pub use create::Cgroup;

@@ -17,7 +17,7 @@ use rustix::process::Pid;
 use crate::dir::Dir;
 use crate::error::Error;
 use crate::join::Joiner;
-use crate::layout::{CGROUP1_MAGIC, CGROUP2_MAGIC, Version};
+use crate::layout::{CGROUP1_MAGIC, CGROUP2_MAGIC, Layout, Version};
 use crate::path::clean;
 use crate::plan::{Directory, Plan};
 use crate::remove::{remove_tree, rmdir};
@@ -181,6 +181,71 @@ impl Record {
             Some(path) => crate::pids::read(path, recursive),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Whether processes live in the cgroups.
+    ///
+    /// # Errors
+    /// When a cgroup cannot be read.
+    pub fn has_processes(&self) -> Result<bool, Error> {
+        Ok(!self.pids(true)?.is_empty())
+    }
+
+    /// Whether processes live in the cgroups that this PID namespace does not show: v2 says that somebody is there, v1
+    /// counts them.
+    ///
+    /// # Errors
+    /// When a cgroup cannot be read.
+    pub fn has_hidden_processes(&self) -> Result<bool, Error> {
+        let read = |path: &Path, file: &str| match Dir::at(path.to_path_buf()).read(file) {
+            Ok(text) => Ok(text),
+            Err(Errno::NOENT | Errno::NODEV) => Ok(String::new()),
+            Err(errno) => Err(Error::file("read", path.join(file))(errno)),
+        };
+        let mut populated = false;
+        if let Some(path) = self.unified() {
+            populated |= read(path, "cgroup.events")?.lines().any(|line| line == "populated 1");
+        }
+        if let Some(path) = self.paths.get("pids") {
+            populated |= !matches!(read(path, "pids.current")?.trim(), "" | "0");
+        }
+        Ok(populated && self.pids(true)?.is_empty())
+    }
+
+    /// These cgroups, or the one that a process is in wherever the recorded one is gone; a hierarchy in whose root the
+    /// process is drops out. `places` is the text of its /proc/PID/cgroup.
+    ///
+    /// # Errors
+    /// When the host's hierarchies cannot be read.
+    pub fn or_place_of_process(&self, places: &str) -> Result<Record, Error> {
+        let layout = Layout::probe()?;
+        let mut record = Record {
+            paths: BTreeMap::new(),
+            ..self.clone()
+        };
+        for (name, path) in &self.paths {
+            if check_kind(path)?.is_some() {
+                record.paths.insert(name.clone(), path.clone());
+                continue;
+            }
+            let wanted = if name == "unified" { "" } else { name.as_str() };
+            let place = places.lines().find_map(|line| {
+                let (controllers, place) = line.split_once(':')?.1.split_once(':')?;
+                controllers
+                    .split(',')
+                    .any(|controller| controller == wanted)
+                    .then_some(place)
+            });
+            let hierarchy = match wanted {
+                "" => layout.unified(),
+                name => layout.find(name),
+            };
+            let place = place.map(|place| clean(Path::new(place))).unwrap_or_default();
+            if let Some(hierarchy) = hierarchy.filter(|_| !place.as_os_str().is_empty()) {
+                record.paths.insert(name.clone(), hierarchy.mount.join(place));
+            }
+        }
+        Ok(record)
     }
 
     /// The v2 directory, for `CLONE_INTO_CGROUP` of a further process; `None` on a host without v2.

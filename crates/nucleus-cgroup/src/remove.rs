@@ -10,36 +10,30 @@ use rustix::fs::{AtFlags, CWD, unlinkat};
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::pids::children;
+use crate::tree;
 
-/// How long the processes of a cgroup may take to be gone.
+/// How long the processes of all cgroups of a tree may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the removal of a tree may take if it never ends because somebody adds to it. What is removed by then stays
+/// removed.
+const LIMIT: Duration = Duration::from_secs(60);
 const FIRST_SLEEP: Duration = Duration::from_micros(200);
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// Removes the cgroup at `path` and all below it. One that is gone is fine.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
-    remove_until(path, Instant::now() + PATIENCE)
-}
-
-fn remove_until(path: &Path, deadline: Instant) -> Result<(), Error> {
+    let start = Instant::now();
     let mut sleep = FIRST_SLEEP;
-    loop {
-        // Nearly always empty and without children: one call.
-        match rmdir(path) {
-            Ok(()) => return Ok(()),
-            Err(Errno::BUSY | Errno::NOTEMPTY) if Instant::now() < deadline => {}
-            Err(errno) => return Err(Error::file("remove cgroup", path)(errno)),
+    let mut slept = Duration::ZERO;
+    tree::remove(path, |busy| {
+        if slept > PATIENCE || start.elapsed() > LIMIT {
+            return Err(Error::file("remove cgroup", busy)(Errno::BUSY));
         }
-        let children = children(path)?;
-        for name in &children {
-            remove_until(&path.join(name), deadline)?;
-        }
-        if children.is_empty() {
-            std::thread::sleep(sleep);
-            sleep = (sleep * 2).min(LONGEST_SLEEP);
-        }
-    }
+        std::thread::sleep(sleep);
+        slept += sleep;
+        sleep = (sleep * 2).min(LONGEST_SLEEP);
+        Ok(())
+    })
 }
 
 /// One rmdir(2); a directory that is gone is fine.

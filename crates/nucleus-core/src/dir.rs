@@ -217,7 +217,7 @@ impl ContainerDir {
         Ok(())
     }
 
-    fn remove_self(&self, durability: Durability) -> Result<(), Errno> {
+    pub(crate) fn remove_self(&self, durability: Durability) -> Result<(), Errno> {
         if !self.is_current()? {
             return Ok(());
         }
@@ -230,7 +230,7 @@ impl ContainerDir {
     }
 
     /// Whether the name still leads to this directory, and not to nothing or to that of a later container.
-    fn is_current(&self) -> Result<bool, Errno> {
+    pub(crate) fn is_current(&self) -> Result<bool, Errno> {
         match rustix::fs::statat(self.0.root.dirfd()?, self.0.id.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(present) => Ok(same_file(&rustix::fs::fstat(&self.0.fd)?, &present)),
             Err(Errno::NOENT) => Ok(false),

@@ -245,6 +245,13 @@ pub enum Error {
         /// Why not.
         what: String,
     },
+    /// A process was recorded in another PID namespace and cannot be reached from this one: it has ended, or it lives in
+    /// a namespace beside this one.
+    #[error("cannot tell whether process {pid} is alive: it was recorded in another pid namespace")]
+    OtherPidNamespace {
+        /// The pid in that namespace.
+        pid: i32,
+    },
     /// A signal could not be sent.
     #[error("cannot send signal {signal} to process {pid}: {source}")]
     Signal {

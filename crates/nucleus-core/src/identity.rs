@@ -89,6 +89,7 @@ impl ProcessIdentity {
     /// The process, if it lives: `None` when it has exited (a zombie has), or belonged to another boot.
     ///
     /// # Errors
+    /// [`Error::OtherPidNamespace`] when it was recorded in another PID namespace and cannot be reached from this one;
     /// [`Error::Liveness`], [`Error::BootId`] when it cannot be told.
     pub fn open(&self) -> Result<Option<Process>> {
         if let Some(handle) = self.handle {
@@ -124,10 +125,7 @@ impl ProcessIdentity {
             Err(errno) => return Err(self.doubt(ErrnoText(errno))),
         };
         // Kernels from 6.14 to 6.16, and many a filter, let handles be taken and not opened.
-        let is_it = match (self.handle, Handle::of(&pidfd)) {
-            (Some(recorded), Ok(seen)) => Ok(seen == recorded),
-            _ => self.started_then(),
-        };
+        let is_it = self.is_behind(self.pid, &pidfd);
         // Only after this poll it is sure that a start time was that of the process behind the descriptor: had the
         // number gone to somebody else, that process would have exited.
         match self.unless_exited(pidfd)? {
@@ -136,13 +134,42 @@ impl ProcessIdentity {
         }
     }
 
+    /// The recorded process, if it is the one that has `pid` in the PID namespace of this program: for a process that
+    /// was recorded in another one, whose numbers mean nothing here.
+    ///
+    /// # Errors
+    /// As [`ProcessIdentity::open`].
+    pub fn open_as(&self, pid: Pid) -> Result<Option<Process>> {
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.doubt(ErrnoText(errno))),
+        };
+        let is_it = self.is_behind(pid, &pidfd);
+        if has_exited(pidfd.as_fd(), Some(Duration::ZERO)).map_err(|errno| self.doubt(ErrnoText(errno)))? || !is_it? {
+            return Ok(None);
+        }
+        // A start time counts hundredths of a second: several processes of one container share it.
+        if self.handle.is_none() && !numbers_in_namespaces(pid).contains(&raw(self.pid)) {
+            return Ok(None);
+        }
+        Ok(Some(Process::new(pid, pidfd)))
+    }
+
+    fn is_behind(&self, pid: Pid, pidfd: &OwnedFd) -> Result<bool> {
+        match (self.handle, Handle::of(pidfd)) {
+            (Some(recorded), Ok(seen)) => Ok(seen == recorded),
+            _ => self.started_then(pid),
+        }
+    }
+
     /// Whether the process that has the pid now started when the recorded one did.
-    fn started_then(&self) -> Result<bool> {
+    fn started_then(&self, pid: Pid) -> Result<bool> {
         let recorded = self
             .start_ticks
             .ok_or_else(|| self.doubt("its handle cannot be used here and no start time was recorded"))?;
-        let seen = start_ticks(self.pid)
-            .map_err(|errno| self.doubt(format_args!("/proc/{}/stat: {}", raw(self.pid), ErrnoText(errno))))?;
+        let seen = start_ticks(pid)
+            .map_err(|errno| self.doubt(format_args!("/proc/{}/stat: {}", raw(pid), ErrnoText(errno))))?;
         Ok(seen == recorded)
     }
 
@@ -156,9 +183,7 @@ impl ProcessIdentity {
 
     fn check_namespace(&self) -> Result<()> {
         match self.pid_namespace {
-            Some(recorded) if recorded != pid_namespace()? => {
-                Err(self.doubt("it was recorded in another pid namespace"))
-            }
+            Some(recorded) if recorded != pid_namespace()? => Err(Error::OtherPidNamespace { pid: raw(self.pid) }),
             _ => Ok(()),
         }
     }
@@ -180,6 +205,16 @@ fn start_ticks(pid: Pid) -> Result<u64, Errno> {
     let mut buffer = [0; 1024];
     let stat = read_small(format!("/proc/{}/stat", raw(pid)), &mut buffer)?;
     parse_start_ticks(stat).ok_or(Errno::ILSEQ)
+}
+
+/// The numbers of a process in all PID namespaces that it is in, `NSpid` of `/proc/PID/status`; none when it is gone.
+fn numbers_in_namespaces(pid: Pid) -> Vec<i32> {
+    let mut buffer = [0; 4096];
+    let text = read_small(format!("/proc/{}/status", raw(pid)), &mut buffer).unwrap_or_default();
+    let text = String::from_utf8_lossy(text);
+    let numbers = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let numbers = numbers.unwrap_or_default().split_ascii_whitespace();
+    numbers.filter_map(|number| number.parse().ok()).collect()
 }
 
 /// The program name may hold anything, parentheses and spaces too: fields are counted from its last ')'.

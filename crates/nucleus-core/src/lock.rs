@@ -45,6 +45,8 @@ impl ContainerDir {
                 Ok(fd) => fd,
                 // Files are still created in a directory unless it has been removed.
                 Err(Errno::NOENT) => return Err(Error::NotFound { id: self.id().clone() }),
+                // There is no lock file, and no verb can make one on a full file system: the directory stands in for it.
+                Err(Errno::NOSPC | Errno::DQUOT) => return self.lock_itself(operation),
                 Err(errno) => return Err(self.lock_error(errno)),
             };
             match rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, operation)) {
@@ -60,6 +62,28 @@ impl ContainerDir {
                 Err(errno) => return Err(self.lock_error(errno)),
             }
         }
+    }
+
+    fn lock_itself(&self, operation: FlockOperation) -> Result<Option<Lock>> {
+        let fd = self.dirfd().try_clone_to_owned();
+        let fd = fd.map_err(|error| self.lock_error(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, operation)) {
+            Ok(()) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(errno) => return Err(self.lock_error(errno)),
+        }
+        match self.is_current() {
+            Ok(true) => Ok(Some(Lock { fd })),
+            Ok(false) => Err(Error::NotFound { id: self.id().clone() }),
+            Err(errno) => Err(self.lock_error(errno)),
+        }
+    }
+
+    /// Whether another process holds the lock now. Nothing is made.
+    pub fn is_locked(&self) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(self.dirfd(), LOCK_FILE, flags, Mode::empty());
+        opened.is_ok_and(|fd| rustix::fs::flock(fd, FlockOperation::NonBlockingLockShared) == Err(Errno::AGAIN))
     }
 
     fn lock_error(&self, errno: Errno) -> Error {
@@ -107,7 +131,17 @@ impl Reservation {
                 });
             }
         }
-        Self::take(ContainerDir::open(root, id)?)
+        let dir = ContainerDir::open(root, id).inspect_err(|_| {
+            // It is empty; a full one is that of a later container.
+            let _ = root
+                .dirfd()
+                .and_then(|dir| rustix::fs::unlinkat(dir, id.as_str(), AtFlags::REMOVEDIR));
+        })?;
+        Self::take(dir.clone()).inspect_err(|error| {
+            if !matches!(error, Error::Exists { .. } | Error::NotFound { .. }) {
+                undo(&dir);
+            }
+        })
     }
 
     /// Until the lock is ours, a `delete --force` may come in between. Then there is nothing left to undo, or there is
@@ -128,6 +162,17 @@ impl Reservation {
     pub fn commit(mut self) -> ContainerDir {
         self.committed = true;
         self.dir.clone()
+    }
+}
+
+/// Removes a directory that was made and could not be locked, unless it has become that of another container.
+fn undo(dir: &ContainerDir) {
+    // Without a lock file, the directory is empty, and this takes no descriptor.
+    if dir.remove_self(Durability::Passing).is_ok() {
+        return;
+    }
+    if let (Ok(Some(_lock)), Ok(false)) = (dir.try_lock(), dir.has_state()) {
+        let _ = dir.remove(Durability::Passing);
     }
 }
 
@@ -153,6 +198,74 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use crate::{ContainerId, ContainerState, Error, Reservation, Store};
+
+    /// Lowers the number of open files to `count` more than are open, for the time of `act`.
+    fn with_few_descriptors<T>(count: u64, act: impl FnOnce() -> T) -> T {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let before = getrlimit(Resource::Nofile);
+        let next = std::os::fd::AsRawFd::as_raw_fd(&std::fs::File::open("/dev/null").unwrap());
+        let few = rustix::process::Rlimit {
+            current: Some(u64::try_from(next).unwrap() + count),
+            ..before
+        };
+        setrlimit(Resource::Nofile, few).unwrap();
+        let result = act();
+        setrlimit(Resource::Nofile, before).unwrap();
+        result
+    }
+
+    #[test]
+    fn a_reservation_that_fails_after_its_mkdir_leaves_nothing() {
+        // The limit is that of the whole process: in one of its own, so that no other test misses descriptors.
+        const INSIDE: &str = "NUCLEUS_TEST_FEW_DESCRIPTORS";
+        if std::env::var_os(INSIDE).is_none() {
+            let name = "lock::tests::a_reservation_that_fails_after_its_mkdir_leaves_nothing";
+            let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+            let test = test
+                .args(["--exact", name, "--nocapture", "--test-threads=1"])
+                .env(INSIDE, "1");
+            let output = test.output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(&scratch.path().join("root"), true).unwrap();
+        let id = ContainerId::parse("c").unwrap();
+        for (count, what) in [(0, "cannot open container directory"), (1, "cannot lock")] {
+            let error = with_few_descriptors(count, || store.reserve(&id)).unwrap_err();
+            assert!(error.to_string().contains(what), "{error}");
+            assert!(store.ids().unwrap().is_empty(), "{what}: the directory is left");
+        }
+        // The control: with one descriptor more it succeeds.
+        with_few_descriptors(2, || store.reserve(&id)).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_is_held_is_seen() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(&scratch.path().join("root"), true).unwrap();
+        let id = ContainerId::parse("c").unwrap();
+        let reservation = store.reserve(&id).unwrap();
+        let dir = store.get(&id).unwrap();
+        assert!(dir.is_locked());
+        reservation.commit();
+        assert!(!dir.is_locked());
+    }
+
+    #[test]
+    fn the_directory_stands_in_for_a_lock_file_that_cannot_be_made() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(&scratch.path().join("root"), true).unwrap();
+        let id = ContainerId::parse("c").unwrap();
+        store.reserve(&id).unwrap().commit();
+        let (one, other) = (store.get(&id).unwrap(), store.get(&id).unwrap());
+        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        let lock = one.lock_itself(exclusive).unwrap();
+        assert!(lock.is_some());
+        assert!(other.lock_itself(exclusive).unwrap().is_none());
+        drop(lock);
+        assert!(other.lock_itself(exclusive).unwrap().is_some());
+    }
 
     #[test]
     fn w16_a_reservation_does_not_take_over_what_another_has_made_meanwhile() {

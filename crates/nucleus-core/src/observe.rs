@@ -1,7 +1,8 @@
 //! Looking at a container: the status that is true now, and its init as a living process.
 //!
 //! For every verb that needs the status. Looks at as little as the answer needs, in the order init, freezer, FIFO; the
-//! freezer is the caller's to ask, because this crate knows nothing of control groups.
+//! freezer, and the processes of a container that was made in another PID namespace, are the caller's to ask, because this
+//! crate knows nothing of control groups.
 
 use crate::dir::ContainerDir;
 use crate::error::{Error, Result};
@@ -20,7 +21,8 @@ pub struct Observation {
 }
 
 impl ContainerDir {
-    /// Derives the status of the container that `state` describes. `frozen` is asked only while init lives.
+    /// Derives the status of the container that `state` describes. `frozen` is asked only while init lives;
+    /// `elsewhere` only for a process that was recorded in another PID namespace and cannot be reached from this one.
     ///
     /// # Errors
     /// When something cannot be told; never guessed.
@@ -28,9 +30,13 @@ impl ContainerDir {
         &self,
         state: &ContainerState,
         frozen: impl FnOnce() -> Result<bool, E>,
+        elsewhere: impl Fn(&ProcessIdentity, Error) -> Result<Option<Process>, E>,
     ) -> Result<Observation, E> {
         let open = |identity: &Option<ProcessIdentity>| match identity {
-            Some(identity) => identity.open(),
+            Some(identity) => match identity.open() {
+                Err(error @ Error::OtherPidNamespace { .. }) => elsewhere(identity, error),
+                opened => Ok(opened?),
+            },
             None => Ok(None),
         };
         let init = open(&state.init)?;

@@ -21,7 +21,9 @@ fn end(child: &mut Child) {
 }
 
 fn status(dir: &ContainerDir, state: &ContainerState, frozen: bool) -> Status {
-    dir.observe(state, || Ok::<_, Error>(frozen)).unwrap().status
+    dir.observe(state, || Ok::<_, Error>(frozen), |_, error| Err(error))
+        .unwrap()
+        .status
 }
 
 #[test]
@@ -46,7 +48,10 @@ fn w2_the_status_follows_what_lives() {
     assert_eq!(status(&dir, &state, false), Status::Running);
     assert_eq!(status(&dir, &state, true), Status::Paused);
     init.kill().unwrap();
-    let process = dir.observe(&state, || Ok::<_, Error>(false)).unwrap().init;
+    let process = dir
+        .observe(&state, || Ok::<_, Error>(false), |_, error| Err(error))
+        .unwrap()
+        .init;
     assert!(process.is_none_or(|process| process.wait_exit(None).unwrap()));
     // A zombie by now, and the cgroup may still say frozen.
     assert_eq!(status(&dir, &state, true), Status::Stopped);
@@ -77,9 +82,12 @@ fn w6_doubts_are_handed_on() {
     let (mut init, identity) = sleeper();
     (state.phase, state.init) = (Phase::Created, Some(identity));
     let unknown = || Err(Error::NoDefaultRoot);
-    let seen: Result<_> = dir.observe(&state, unknown);
+    let seen: Result<_> = dir.observe(&state, unknown, |_, error| Err(error));
     assert!(matches!(seen, Err(Error::NoDefaultRoot)));
     end(&mut init);
     // Of a dead container the freezer is not asked.
-    assert_eq!(dir.observe(&state, unknown).unwrap().status, Status::Stopped);
+    assert_eq!(
+        dir.observe(&state, unknown, |_, error| Err(error)).unwrap().status,
+        Status::Stopped
+    );
 }

@@ -24,6 +24,8 @@ pub enum ToHost {
     Born,
     /// The middle process made init: its pid in the host side's PID namespace.
     InitPid(i32),
+    /// The middle process may not make another one: its control group, a user's limit or the host holds no more.
+    NoRoom,
     /// An empty time namespace waits for its offsets.
     TimeNamespaceMade,
     /// Namespaces and mounts are there, the root is not yet changed: host-side hooks are due.
@@ -50,6 +52,7 @@ impl ToHost {
             [b'p', pid @ ..] => Self::InitPid(number(pid)?),
             [b'l', fd @ ..] => Self::Listener(number(fd)?),
             [b'b'] => Self::Born,
+            [b'n'] => Self::NoRoom,
             [b't'] => Self::TimeNamespaceMade,
             [b'h'] => Self::HooksDue,
             [b'r'] => Self::Ready,
@@ -66,6 +69,7 @@ impl ToHost {
             Self::InitPid(pid) => with(b'p', &pid.to_ne_bytes()),
             Self::Listener(fd) => with(b'l', &fd.to_ne_bytes()),
             Self::Born => with(b'b', &[]),
+            Self::NoRoom => with(b'n', &[]),
             Self::TimeNamespaceMade => with(b't', &[]),
             Self::HooksDue => with(b'h', &[]),
             Self::Ready => with(b'r', &[]),
@@ -80,6 +84,8 @@ impl ToHost {
 pub enum Told {
     /// The other side says why.
     Failed(String),
+    /// As [`ToHost::NoRoom`].
+    NoRoom,
     /// The channel cannot be read.
     Unheard(Errno),
 }
@@ -148,6 +154,7 @@ impl HostEnd {
             match self.receive_new().map_err(Told::Unheard)? {
                 Some(ToHost::InitPid(pid)) => return Ok(Some(pid)),
                 Some(ToHost::Failed(text)) => return Err(Told::Failed(text)),
+                Some(ToHost::NoRoom) => return Err(Told::NoRoom),
                 Some(message) => self.early.borrow_mut().push_back(message),
                 None => return Ok(None),
             }

@@ -7,6 +7,7 @@ use nucleus_core::ContainerId;
 
 use super::Outcome;
 use super::arguments::Quick;
+use super::log::Log;
 use crate::lifecycle::{notify, start};
 
 /// Flags of `start`.
@@ -26,8 +27,13 @@ impl Args {
 }
 
 /// Runs the program of a created container.
-pub fn main(args: &Args, root: Option<&Path>) -> Outcome {
+pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
     let manager = notify::manager();
-    start::start(&super::open_store(root, false)?, &args.id, manager.as_deref())?;
+    start::start(
+        &super::open_store(root, false)?,
+        &args.id,
+        manager.as_deref(),
+        &|text| log.warn(text),
+    )?;
     Ok(0)
 }

@@ -50,7 +50,7 @@ impl Verb {
             "exec" => exec::Args::quick(words).map(|args| Ok(exec::main(&args, global.root, global.log))),
             "kill" => kill::Args::quick(words).map(|args| kill::main(&args, global.root)),
             "run" => run::Args::quick(words).map(|args| run::main(&args, global)),
-            "start" => start::Args::quick(words).map(|args| start::main(&args, global.root)),
+            "start" => start::Args::quick(words).map(|args| start::main(&args, global.root, global.log)),
             "state" => state::Args::quick(words).map(|args| state::main(&args, global.root)),
             _ => None,
         }
@@ -240,7 +240,7 @@ pub const VERBS: &[Verb] = &[
         examples: &["start box"],
         flags: Flags::Anywhere,
         arguments: start::Args::augment_args,
-        main: |matches, global| start::main(&read(matches)?, global.root),
+        main: |matches, global| start::main(&read(matches)?, global.root, global.log),
         supported: true,
     },
     Verb {

@@ -36,8 +36,10 @@ pub struct Way {
     pub namespaces: u64,
     /// The root to change to, for a container that shares our mount namespace.
     pub root: Option<OwnedFd>,
-    /// v1 control groups to enter; v2 is entered at birth.
+    /// Control groups to enter: v1's; v2 is entered at birth where that works.
     pub joiner: Option<Joiner>,
+    /// They are entered after the last clone, which their limits then do not count.
+    pub late: bool,
 }
 
 /// What a further process gets besides the plan.
@@ -47,6 +49,8 @@ pub struct Guest {
     pub last: Last,
     /// The way in; `None` once it was gone.
     pub way: Option<Way>,
+    /// Control groups that are entered after the last clone.
+    pub late_joiner: Option<Joiner>,
     /// Name of the session keyring; `None` to keep the caller's.
     pub keyring: Option<CString>,
     /// Where the terminal is sent.
@@ -71,7 +75,12 @@ impl Newborn for Guest {
 
     fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure> {
         match self.way.take() {
-            Some(way) => enter(plan, &self.last, way),
+            Some(mut way) => {
+                if way.late {
+                    self.late_joiner = way.joiner.take();
+                }
+                enter(plan, &self.last, way)
+            }
             None => Ok(()),
         }
     }
@@ -79,6 +88,13 @@ impl Newborn for Guest {
     fn join_by(&mut self, joiner: Joiner) {
         if let Some(way) = &mut self.way {
             way.joiner = Some(joiner);
+        }
+    }
+
+    fn join_late(&mut self, joiner: Joiner) {
+        if let Some(way) = &mut self.way {
+            way.joiner = Some(joiner);
+            way.late = true;
         }
     }
 
@@ -113,7 +129,9 @@ fn enter(plan: &Plan, last: &Last, way: Way) -> Result<(), Failure> {
     crate::step("guest:1", "tie to the runtime, control groups");
     tie_to_runtime()?;
     take_place(last, way.joiner.as_ref())?;
-    settle(plan)?;
+    if !way.late {
+        settle(plan)?;
+    }
     if let Some(init) = way.core_cookie_of {
         match sched::join_core_cookie(init) {
             // Where no core has two threads there are no cookies.
@@ -186,6 +204,10 @@ pub fn show_cpus(mask: &[u64]) {
 /// Steps 1 to 3, and of step 4 what the host's files are needed for.
 fn set_up(plan: &Plan, guest: &mut Guest) -> Result<(), Failure> {
     guest.enter_as_middle(plan)?;
+    if let Some(joiner) = guest.late_joiner.take() {
+        joiner.join_self().map_err(|error| Failure::new(error.to_string()))?;
+        settle(plan)?;
+    }
     // The tie of a middle process is not inherited, and a change of user has cut our own.
     tie_to_runtime()?;
     crate::step("guest:3", "session, keyring, terminal");

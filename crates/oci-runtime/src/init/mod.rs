@@ -63,6 +63,11 @@ pub trait Newborn {
     /// Enters all control groups by this joiner, as it could not be born into one of them.
     fn join_by(&mut self, joiner: Joiner);
 
+    /// As [`Newborn::join_by`], but after the last clone; for one that has a middle process.
+    fn join_late(&mut self, joiner: Joiner) {
+        self.join_by(joiner);
+    }
+
     /// Becomes the user's program. Returns only an exit code, for when it could not.
     fn run(self, plan: &Plan) -> i32;
 }

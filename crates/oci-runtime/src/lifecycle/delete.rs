@@ -18,6 +18,8 @@ use crate::init::failure::Failure;
 
 /// How long killed processes may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long init may take to end before its control groups are looked at.
+const SOON: Duration = Duration::from_millis(500);
 
 /// Removes a container. With `force`, one that runs is killed, one that is broken is cleared away,
 /// and one that is not there is no error.
@@ -82,20 +84,21 @@ fn knows_its_processes(state: &ContainerState) -> bool {
 /// When init survives SIGKILL for ten seconds.
 pub fn kill_everything(container: &Container) -> Result<bool> {
     let mut vacated = false;
+    let mut gone = true;
     if let Some(init) = &container.seen.init {
         // It may have ended meanwhile.
         let _ = init.send_signal(SIGKILL);
-        // With pid 1 of a PID namespace goes everybody else. One that is frozen does not end before it is thawed.
-        if container.seen.status != Status::Paused {
-            wait_until_gone(init)?;
-        }
+        // With pid 1 of a PID namespace goes everybody else. One that is frozen does not end before it is thawed: by the
+        // runtime, or on v1 by the container itself in a control group below its own.
+        gone = container.seen.status != Status::Paused && init.wait_exit(Some(SOON))?;
     }
     if knows_its_processes(&container.state) {
         let cgroup = cgroup_of(&container.state.cgroup);
-        // Hardly ever is anybody left: then the control groups go as they are, and nobody needs to be looked for.
-        vacated = match container.own {
-            true => cgroup.remove_own_if_unused()?,
-            false => cgroup.remove_if_unused()?,
+        // Processes are rarely left: then the control groups are removed as they are, without a search for processes.
+        vacated = match (gone, container.own) {
+            (false, _) => false,
+            (true, true) => cgroup.remove_own_if_unused()?,
+            (true, false) => cgroup.remove_if_unused()?,
         };
         if !vacated {
             cgroup.kill_all(SIGKILL)?;

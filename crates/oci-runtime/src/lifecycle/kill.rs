@@ -1,10 +1,12 @@
 //! `kill`: a signal for init, or with `--all` for every process of the container.
 //!
-//! Init is signalled through a descriptor that is proven to be it; a reused pid is never signalled.
+//! Init is signalled through a descriptor that is proven to be it; a reused pid is never signalled. SIGKILL is for every
+//! process of a container without its own PID namespace: there the others outlive init.
 
 use std::str::FromStr;
 
-use nucleus_core::{ContainerId, Operation, Status, Store};
+use nix::libc::SIGKILL;
+use nucleus_core::{ContainerId, NamespaceRecord, Operation, Status, Store};
 
 use super::{Container, Error, Result, cgroup_of};
 
@@ -24,19 +26,37 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, all: bool) -> Result<(
             return Ok(());
         }
     }
+    let cgroup = cgroup_of(&container.state.cgroup);
+    if signal == SIGKILL && may_outlive_init(&container) {
+        let stopped = container.seen.status == Status::Stopped;
+        if stopped && !cgroup.has_processes()? {
+            container.check(Operation::Kill)?;
+        }
+        // It may have moved to another control group, and it may have ended since.
+        let _ = container.seen.init.as_ref().map(|init| init.send_signal(signal));
+        return Ok(cgroup.kill_all(signal)?);
+    }
     container.check(Operation::Kill)?;
     match &container.seen.init {
         Some(init) => {
             init.send_signal(signal)?;
             // A process in v1's freezer does not even die before it is thawed.
-            if signal == nix::libc::SIGKILL && container.seen.status == Status::Paused {
-                cgroup_of(&container.state.cgroup).thaw_if_frozen()?;
+            if signal == SIGKILL {
+                cgroup.thaw_all()?;
             }
             Ok(())
         }
         // Being created still: there is no init to signal yet.
         None => Ok(Status::Stopped.check(Operation::Kill).map(drop)?),
     }
+}
+
+/// Whether the end of init leaves the other processes alive, and a control group to find them by: without a PID namespace
+/// of the container's own.
+fn may_outlive_init(container: &Container) -> bool {
+    let own = |record: &NamespaceRecord| record.kind == "pid" && record.path.is_none();
+    let state = &container.state;
+    state.init.is_some() && !state.namespaces.iter().any(own) && !state.cgroup.paths.is_empty()
 }
 
 /// A signal as people write it: a number, `TERM`, `SIGTERM`, `RTMIN+3`; in any case.

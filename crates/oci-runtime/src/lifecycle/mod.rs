@@ -30,9 +30,13 @@ mod terminal;
 pub mod update;
 
 use std::ffi::CString;
+use std::time::Duration;
 
 use nix::sched::CloneFlags;
-use nucleus_core::{CgroupRecord, ContainerDir, ContainerId, ContainerState, Driver, Observation, Operation, Store};
+use nucleus_core::{
+    CgroupRecord, ContainerDir, ContainerId, ContainerState, Driver, Error as CoreError, Observation, Operation,
+    Process, ProcessIdentity, Store,
+};
 use rustix::process::Pid;
 
 use crate::hooks;
@@ -44,6 +48,10 @@ pub use host::in_user_namespace;
 
 /// Where a verb tells what a person should know though it is no error.
 pub type Warn<'a> = &'a dyn Fn(&str);
+
+/// How often, and at which distance, a container without state is looked at before it counts as cut off.
+const CREATION_LOOKS: u32 = 10;
+const CREATION_PAUSE: Duration = Duration::from_millis(5);
 
 /// The compiled system call filter, beside the state: `exec` needs it and the bundle may be gone.
 const SECCOMP_FILE: &str = "seccomp.bpf";
@@ -68,7 +76,26 @@ impl Container {
     /// `container does not exist`, or what makes its state unreadable.
     pub fn open(store: &Store, id: &ContainerId) -> Result<Self> {
         let dir = store.get(id)?;
-        Self::observe(dir)
+        match Self::observe(dir.clone()) {
+            Err(Error::Core(CoreError::Incomplete { .. })) => Self::observe_creation(dir),
+            observed => observed,
+        }
+    }
+
+    /// A container without state: either `create` is about to write its first state, which takes microseconds, or it was
+    /// killed. A creation that is under way and takes longer is not shown yet.
+    fn observe_creation(dir: ContainerDir) -> Result<Self> {
+        for _ in 0..CREATION_LOOKS {
+            std::thread::sleep(CREATION_PAUSE);
+            match Self::observe(dir.clone()) {
+                Err(Error::Core(CoreError::Incomplete { .. })) => {}
+                observed => return observed,
+            }
+        }
+        match Self::observe(dir.clone()) {
+            Err(Error::Core(CoreError::Incomplete { id })) if dir.is_locked() => Err(CoreError::NotFound { id }.into()),
+            observed => observed,
+        }
     }
 
     /// Reads state and status of an opened container.
@@ -77,7 +104,8 @@ impl Container {
     /// What makes the state unreadable.
     pub fn observe(dir: ContainerDir) -> Result<Self> {
         let state = dir.load()?;
-        let seen = dir.observe(&state, || frozen(&state.cgroup))?;
+        let elsewhere = |process: &ProcessIdentity, error| find_by_cgroup(&state.cgroup, process, error);
+        let seen = dir.observe(&state, || frozen(&state.cgroup), elsewhere)?;
         Ok(Self {
             dir,
             state,
@@ -114,6 +142,24 @@ const NAMESPACES: [(CloneFlags, &str); 8] = [
     (CloneFlags::CLONE_NEWCGROUP, "cgroup"),
     (CloneFlags::from_bits_retain(crate::init::TIME_NAMESPACE as i32), "time"),
 ];
+
+/// Looks among the processes of the container's control groups for one that was recorded in another PID namespace. If
+/// that namespace is gone (a restarted Docker-in-Docker), so is the process, and its control group is empty or gone.
+///
+/// # Errors
+/// `unreachable` if processes live in the control groups that this PID namespace does not show.
+fn find_by_cgroup(record: &CgroupRecord, process: &ProcessIdentity, unreachable: CoreError) -> Result<Option<Process>> {
+    let cgroup = cgroup_of(record);
+    for pid in cgroup.pids(true)? {
+        if let Some(found) = process.open_as(pid)? {
+            return Ok(Some(found));
+        }
+    }
+    if cgroup.has_hidden_processes()? {
+        return Err(unreachable.into());
+    }
+    Ok(None)
+}
 
 /// The control groups of a record, for operations on them.
 pub fn cgroup_of(record: &CgroupRecord) -> nucleus_cgroup::Record {

@@ -71,6 +71,16 @@ impl<'a> Birth<'a> {
         }
     }
 
+    /// Whether the process joins its control groups after the last clone if they have no room for a clone: `exec`, which
+    /// administrators need above all in a container that has reached its limit. `pids.max` bounds clones, not joins.
+    fn enters_late(&self) -> bool {
+        self.otherwise.is_some() && self.cgroup.is_some()
+    }
+
+    fn all_groups(&self) -> Result<Joiner, Failure> {
+        (self.by_writing)().map_err(|error| Failure::new(error.to_string()))
+    }
+
     fn clone_process(&self) -> Result<Forked, Errno> {
         let into = |cgroup| {
             let flags = if self.middle { 0 } else { self.flags };
@@ -152,6 +162,8 @@ impl Drop for Init {
 pub struct Cloned<N> {
     init: Init,
     newborn: N,
+    /// It was cloned into its v2 control group.
+    in_group: bool,
 }
 
 /// Makes the process. Returns in the runtime only, which has time for other things until it asks for
@@ -159,8 +171,21 @@ pub struct Cloned<N> {
 ///
 /// # Errors
 /// As clone3(2).
-pub fn spawn<N: Newborn>(plan: &Plan, newborn: N, birth: &Birth<'_>) -> Result<Cloned<N>, Failure> {
-    match birth.clone_process().explain(|| "linux.namespaces: clone3")? {
+pub fn spawn<N: Newborn>(plan: &Plan, mut newborn: N, birth: &Birth<'_>) -> Result<Cloned<N>, Failure> {
+    let mut birth = *birth;
+    let forked = match birth.clone_process() {
+        Err(Errno::AGAIN) if birth.enters_late() => {
+            let groups = birth.all_groups()?;
+            match birth.middle {
+                true => newborn.join_late(groups),
+                false => newborn.join_by(groups),
+            }
+            birth.cgroup = None;
+            birth.clone_process()
+        }
+        forked => forked,
+    };
+    match forked.map_err(cannot_clone)? {
         Forked::Child => {
             if birth.cgroup.is_some() {
                 let _ = newborn.channel().tell(&ToHost::Born);
@@ -177,6 +202,7 @@ pub fn spawn<N: Newborn>(plan: &Plan, newborn: N, birth: &Birth<'_>) -> Result<C
                 pidfd: Some(pidfd),
             },
             newborn,
+            in_group: birth.cgroup.is_some(),
         }),
     }
 }
@@ -190,31 +216,55 @@ impl<N: Newborn> Cloned<N> {
     /// As [`spawn`]; what the middle process reports.
     pub fn await_birth(mut self, plan: &Plan, birth: &Birth<'_>, channel: &HostEnd) -> Result<Init, Failure> {
         let lives = |init: &Init| channel.hears_birth(init.pidfd()?.as_fd());
-        if birth.cgroup.is_some() && !lives(&self.init).explain(|| "cannot hear the process")? {
+        let without = Birth { cgroup: None, ..*birth };
+        if self.in_group && !lives(&self.init).explain(|| "cannot hear the process")? {
             tracing::debug!("killed at its birth in its control group: once more, without");
-            let joiner = (birth.by_writing)().map_err(|error| Failure::new(error.to_string()))?;
-            self.newborn.join_by(joiner);
-            let without = Birth { cgroup: None, ..*birth };
+            self.newborn.join_by(birth.all_groups()?);
             self = spawn(plan, self.newborn, &without)?;
         }
-        // Its end of the channel above all: while we hold it open, the death of the other side goes unnoticed.
-        drop(self.newborn);
-        match birth.middle {
-            true => sibling_of(self.init, channel),
-            false => Ok(self.init),
+        if !birth.middle {
+            // Its end of the channel above all: while we hold it open, the death of the other side goes unnoticed.
+            drop(self.newborn);
+            return Ok(self.init);
+        }
+        match sibling_of(self.init, channel)? {
+            Some(init) => Ok(init),
+            None if self.in_group && birth.enters_late() => {
+                tracing::debug!(
+                    "no room for the middle process beside another: once more, with the groups joined last"
+                );
+                self.newborn.join_late(birth.all_groups()?);
+                let again = spawn(plan, self.newborn, &without)?;
+                drop(again.newborn);
+                sibling_of(again.init, channel)?.ok_or_else(|| cannot_clone(Errno::AGAIN))
+            }
+            None => Err(cannot_clone(Errno::AGAIN)),
         }
     }
 }
 
-/// The process that the middle one has made.
+/// EAGAIN is a limit on processes: `RLIMIT_NPROC` of the user, `pids.max` of a control group, or the host's.
+fn cannot_clone(errno: Errno) -> Failure {
+    match errno {
+        Errno::AGAIN => Failure::from_errno(
+            "cannot make a process: a limit on their number is reached: clone3",
+            errno,
+        ),
+        errno => Failure::from_errno("linux.namespaces: clone3", errno),
+    }
+}
+
+/// The process that the middle one has made; `None` when there is no room for it.
 // Rare: never inlined, so that its locals do not lie on the stack that init is cloned with.
 #[inline(never)]
-fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Init, Failure> {
+fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Option<Init>, Failure> {
     let pidfd = middle.pidfd().explain(|| "the process that joins namespaces")?;
-    let pid = channel.receive_pid(pidfd.as_fd()).or_else(|told| match told {
-        Told::Failed(text) => Err(Failure::new(text)),
-        Told::Unheard(error) => Err(error).explain(|| "cannot hear the process that joins namespaces"),
-    })?;
+    let pid = match channel.receive_pid(pidfd.as_fd()) {
+        Ok(pid) => pid,
+        Err(Told::NoRoom) => return Ok(None),
+        Err(Told::Failed(text)) => return Err(Failure::new(text)),
+        Err(Told::Unheard(error)) => return Err(error).explain(|| "cannot hear the process that joins namespaces"),
+    };
     let pid = pid
         .and_then(Pid::from_raw)
         .ok_or_else(|| Failure::new("the process that joins namespaces ended without a word"))?;
@@ -223,10 +273,10 @@ fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Init, Failure> {
     drop(middle);
     // The sibling shares the middle's end of the channel: its first word must not come before the middle's.
     channel.go().explain(|| "init is gone")?;
-    Ok(Init {
+    Ok(Some(Init {
         pid,
         pidfd: Some(pidfd),
-    })
+    }))
 }
 
 // As above.
@@ -234,8 +284,19 @@ fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Init, Failure> {
 fn be_middle(plan: &Plan, mut newborn: impl Newborn, flags: u64) -> i32 {
     let made = newborn.enter_as_middle(plan).and_then(|()| {
         let flags = flags | CloneFlags::CLONE_PARENT.bits() as u64;
-        clone3(&Clone { flags, cgroup: None }).explain(|| "linux.namespaces: clone3")
+        match clone3(&Clone { flags, cgroup: None }) {
+            Err(Errno::AGAIN) => Ok(None),
+            made => made.map(Some).map_err(cannot_clone),
+        }
     });
+    let made = match made {
+        Ok(Some(forked)) => Ok(forked),
+        Ok(None) => {
+            let _ = newborn.channel().tell(&ToHost::NoRoom);
+            return 255;
+        }
+        Err(failure) => Err(failure),
+    };
     match made {
         Ok(Forked::Child) if newborn.channel().await_go() => newborn.run(plan),
         Ok(Forked::Child) => 255,

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use nucleus_core::{ContainerId, HookRecord, Operation, Status, Store};
+use nucleus_core::{ContainerId, Durability, HookRecord, Operation, Status, Store};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use super::notify::Notify;
-use super::{Container, Error, Result, hook_state};
+use super::{Container, Error, Result, Warn, hook_state};
 use crate::hooks;
 use crate::init::ACKNOWLEDGE;
 use crate::init::failure::{Explain, Failure};
@@ -26,9 +26,9 @@ const GO: &[u8] = b"s";
 /// Starts a created container; with a service manager at `notify_socket`, waits until the program says that it is ready.
 ///
 /// # Errors
-/// The refusal in runc's words when the status does not allow it; what kept init from executing the program; a failing
-/// poststart hook, after which the container is stopped (runtime.md, lifecycle).
-pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&OsStr>) -> Result<()> {
+/// The refusal in runc's words when the status does not allow it; what kept init from executing the program, or a failing
+/// poststart hook, after which the container is removed and its poststop hooks have run (runtime.md, lifecycle).
+pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&OsStr>, warn: Warn<'_>) -> Result<()> {
     let dir = store.get(id)?;
     let lock = dir.lock()?;
     let container = Container::observe(dir)?;
@@ -52,21 +52,46 @@ pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&OsStr>) -> 
     crate::step("1", "let init go on");
     rustix::io::write(&fifo, GO).explain(|| "cannot write to the exec FIFO")?;
     crate::step("2", "remove the exec FIFO");
-    container.dir.unlink_fifo()?;
+    // The program runs by now, and the status shows it even if the FIFO stays: init does not read it any more.
+    if let Err(error) = container.dir.unlink_fifo() {
+        warn(&error.to_string());
+    }
     crate::step("3", "watch init execute");
     drop(lock);
     drop(fifo);
-    await_execution(&watch)?;
     let hooks: Vec<Hook> = container
         .state
         .poststart
         .iter()
         .map(|record| hook_of(record, &container.state.annotations))
         .collect();
-    run_poststart(&container, &hooks)?;
+    let outcome = match await_execution(&watch) {
+        // Init was killed: its container is stopped, as one is whose program was killed.
+        Err(error @ Error::Host(_)) => return Err(error),
+        Ok(()) => run_poststart(&container, &hooks),
+        failed => failed,
+    };
+    if let Err(error) = outcome {
+        discard(container, warn);
+        return Err(error);
+    }
     match (notify, &container.seen.init) {
         (Some(notify), Some(init)) => notify.wait(init),
         _ => Ok(()),
+    }
+}
+
+/// Removes a container that could not be started, waits for init's end, and runs the poststop hooks (runtime.md, lifecycle
+/// steps 7, 9, 12 and 13). What fails here is a warning: the error to report is the one that prevented the start.
+fn discard(container: Container, warn: Warn<'_>) {
+    let lock = match container.dir.lock() {
+        Ok(lock) => lock,
+        // Another process has removed it meanwhile.
+        Err(nucleus_core::Error::NotFound { .. }) => return,
+        Err(error) => return warn(&error.to_string()),
+    };
+    if let Err(error) = super::delete::destroy(container, Some(lock), Durability::Lasting, warn) {
+        warn(&error.to_string());
     }
 }
 
@@ -84,7 +109,7 @@ fn await_execution(watch: &OwnedFd) -> Result<()> {
     }
 }
 
-/// Runs poststart hooks; the container is killed when one fails.
+/// Runs poststart hooks; the caller removes the container when one fails.
 ///
 /// # Errors
 /// The failing hook's.
@@ -97,11 +122,7 @@ pub fn run_poststart(container: &Container, hooks: &[Hook]) -> Result<()> {
     let side = hooks::Side::Host {
         bundle: &container.state.bundle,
     };
-    hooks::run_all("poststart", hooks, &state, side).map_err(|failure| {
-        // The error is the hook's; that killing what is already dead fails is none.
-        let _ = super::delete::kill_everything(container);
-        failure.into()
-    })
+    Ok(hooks::run_all("poststart", hooks, &state, side)?)
 }
 
 /// A hook as the state file keeps it.

@@ -1,13 +1,13 @@
 //! Hooks: when each kind runs and where, what it is told, and what becomes of the container when it fails.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::inside::add_mount;
-use crate::common::{Container, Test, eventually, namespace_of, wait_for};
+use crate::common::{Container, Test, alive, eventually, namespace_of, wait_for};
 
 /// The kinds, in the order in which they run.
 const KINDS: [&str; 6] = [
@@ -456,37 +456,66 @@ fn a_failing_hook_fails_create_and_nothing_is_left() {
     }
 }
 
+/// A container that must be gone as soon as `start` has failed, its init included, and whose poststop hook must have run.
+#[track_caller]
+fn fails_to_start(c: &Container<'_>, text: &str) {
+    let pid = c.pid();
+    let out = c.start().exits(1);
+    assert!(out.stderr.contains(text), "{out}");
+    assert!(!alive(pid), "init is still ending");
+    c.verb("state", &[]).run().fails("does not exist");
+    c.delete().fails("does not exist");
+    assert_eq!(order(c).last().map(String::as_str), Some("poststop"));
+    c.test().nothing_left();
+}
+
+fn poststop(dir: &Path) -> Value {
+    hook(&format!("cat >/dev/null; echo poststop >>{}/order", dir.display()))
+}
+
 #[test]
 fn a_failing_start_container_hook_fails_start() {
     let Some(test) = Test::new() else { return };
     let c = test.script("echo never");
-    c.edit(|config| config["hooks"] = json!({ "startContainer": [hook("cat >/dev/null; exit 3")] }));
+    let last = poststop(&log_dir(&c));
+    c.edit(|config| {
+        config["hooks"] = json!({ "startContainer": [hook("cat >/dev/null; exit 3")], "poststop": [last] })
+    });
     let create = c.create().ok();
     // runc differs: its `start` does not wait for these hooks.
-    let out = c.start().exits(1);
-    assert!(out.stderr.contains("startContainer"), "{out}");
-    c.wait_status("stopped");
+    fails_to_start(&c, "startContainer");
     assert!(!create.stdout_now().contains("never"));
-    c.delete().ok();
-    test.nothing_left();
     c.run().exits(1);
     test.nothing_left();
 }
 
 #[test]
-fn a_failing_poststart_hook_stops_the_container() {
+fn a_program_that_cannot_be_executed_fails_start() {
+    let Some(test) = Test::new() else { return };
+    let c = test.container(&["/bin/prog"]);
+    fs::copy(c.rootfs().join("bin/busybox"), c.rootfs().join("bin/prog")).expect("copy");
+    let last = poststop(&log_dir(&c));
+    c.edit(|config| config["hooks"] = json!({ "poststop": [last] }));
+    c.create().ok();
+    fs::remove_file(c.rootfs().join("bin/prog")).expect("removing");
+    // runc differs: its `start` does not wait for execve.
+    fails_to_start(&c, "no such file or directory");
+}
+
+#[test]
+fn a_failing_poststart_hook_removes_the_container() {
     let Some(test) = Test::new() else { return };
     let c = test.script("exec sleep 1000");
     let dir = log_dir(&c);
     let later = hook(&format!("echo later >>{}/order", dir.display()));
-    c.edit(|config| config["hooks"] = json!({ "poststart": [hook("cat >/dev/null; exit 3"), later] }));
+    let last = poststop(&dir);
+    c.edit(|config| {
+        config["hooks"] = json!({ "poststart": [hook("cat >/dev/null; exit 3"), later], "poststop": [last] });
+    });
     // runc differs: it runs these hooks at create, and create is what fails.
     c.create().ok();
-    c.start().fails("error running poststart hook #0");
-    c.wait_status("stopped");
-    assert_eq!(order(&c), [""; 0], "no further hook of this kind runs");
-    c.delete().ok();
-    test.nothing_left();
+    fails_to_start(&c, "error running poststart hook #0");
+    assert_eq!(order(&c), ["poststop"], "no further hook of the other kind runs");
 }
 
 #[test]

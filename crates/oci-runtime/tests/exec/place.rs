@@ -341,3 +341,62 @@ fn the_containers_scheduling_and_limits() {
     c.force_delete().ok();
     test.nothing_left();
 }
+
+/// `pids.max` bounds what the container's processes clone; administrators need `exec` in a container that has reached it.
+#[test]
+fn into_a_container_that_has_reached_its_limit_of_processes() {
+    let Some(test) = Test::new() else { return };
+    for (private, room) in [(true, 0), (true, 1), (false, 0)] {
+        let c = test.script_with("sleep 1000 & sleep 1000 & exec sleep 1000", |config| {
+            config["linux"]["resources"]["pids"] = json!({ "limit": 3 + room });
+            if !private {
+                let list = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+                list.retain(|namespace| namespace["type"] != "pid");
+            }
+        });
+        let created = c.with_bundle("run", &["--detach"]).run();
+        if created.stderr.contains("needs the pids controller") {
+            return skip("needs the pids controller");
+        }
+        created.ok();
+        let dir = c.cgroup("pids").or_else(|| c.cgroup("cgroup")).expect("a cgroup");
+        let count = || fs::read_to_string(dir.join("pids.current")).expect("pids.current");
+        wait_for("three processes", || (count().trim() == "3").then_some(()));
+        script(&c, &[], "echo hi").ok().prints("hi");
+        // The control: the limit is in force, for what the new process clones, too.
+        let out = script(&c, &[], "/bin/true | /bin/true | /bin/true; echo after");
+        assert!(out.said().contains("fork"), "{out}");
+        c.force_delete().ok();
+        test.nothing_left();
+    }
+}
+
+/// As buildkitd in a privileged pod does it.
+#[test]
+fn into_a_container_whose_init_has_left_its_control_groups() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    let init = c.pid();
+    let own = cgroup_dirs(&format!("/{}/{}", test.mark(), c.id));
+    let elsewhere = cgroup_dirs(&format!("/{}/elsewhere", test.mark()));
+    for ((_, own), (_, new)) in own.iter().zip(&elsewhere).filter(|((_, own), _)| own.exists()) {
+        fs::create_dir(new).expect("mkdir");
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(text) = fs::read_to_string(own.join(file)) {
+                let _ = fs::write(new.join(file), text);
+            }
+        }
+        fs::write(new.join("cgroup.procs"), init.to_string()).expect("moving");
+        fs::remove_dir(own).expect("rmdir");
+    }
+    same_place(&c);
+    let out = script(&c, &["--cgroup", "/below"], "true").exits(255);
+    assert!(out.said().contains("no such file"), "{out}");
+    c.kill("KILL").ok();
+    c.wait_status("stopped");
+    c.delete().ok();
+    for (_, dir) in elsewhere.iter().filter(|(_, dir)| dir.exists()) {
+        wait_for("an empty control group", || fs::remove_dir(dir).ok());
+    }
+    test.nothing_left();
+}

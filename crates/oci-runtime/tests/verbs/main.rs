@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod delete;
 mod events;
 mod pause;
 mod ps;

@@ -184,7 +184,7 @@ impl Making {
                     channel.go().map_err(gone)?;
                 }
                 Some(ToHost::Failed(text)) => return Err(Error::Start(Failure::new(text))),
-                Some(ToHost::InitPid(_) | ToHost::Born | ToHost::Step(_)) => {
+                Some(ToHost::InitPid(_) | ToHost::Born | ToHost::NoRoom | ToHost::Step(_)) => {
                     return Err(Error::Start(Failure::new("init: unexpected message")));
                 }
                 None => {

@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use nix::sched::CloneFlags;
 use nix::sys::signalfd::SignalFd;
 use nucleus_core::{ContainerId, Operation, Process, Status, Store};
 
@@ -172,10 +173,9 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     let wanted = plan.process.as_ref().is_some_and(|process| process.terminal);
     let mut terminal = Terminal::ask(wanted, options.console_socket.as_deref())?;
     let pidfd_socket = PidfdSocket::connect(options.pidfd_socket.as_deref())?;
-    let cgroups = target::cgroups(cgroup_of(&container.state.cgroup), &options.cgroups)?;
-    let joiner = cgroups.joiner()?;
+    let (cgroups, joiner, unified) = target::open_cgroups(init, cgroup_of(&container.state.cgroup), &options.cgroups)?;
     let unreachable = cgroups.is_out_of_reach()?;
-    let unified = cgroups.unified_dir()?.filter(|_| !unreachable);
+    let unified = unified.filter(|_| !unreachable);
     let (channel, guest_end) = channel::pair().explain(|| "cannot make a socket pair")?;
     let joins = plan.namespaces.join.iter().fold(0, |bits, (bit, _)| bits | bit);
     let guest = Guest {
@@ -196,8 +196,11 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
             core_cookie_of: container.state.exec.core_scheduling.then(|| init.pid()),
             namespaces: joins,
             root: target::root(init, &plan.namespaces).map_err(Error::Start)?,
+            // v1 is entered by writing anyway: after the last clone, so that `pids.max` does not keep the process out.
+            late: joins & CloneFlags::CLONE_NEWPID.bits() as u64 != 0 && !joiner.is_empty(),
             joiner: (!joiner.is_empty()).then_some(joiner),
         }),
+        late_joiner: None,
         keyring: (!container.state.exec.no_new_keyring)
             .then(|| super::keyring_of(&options.id))
             .transpose()?,

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
 use nix::sched::CloneFlags;
+use nucleus_cgroup::Joiner;
 use nucleus_core::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -89,6 +90,39 @@ pub fn cgroups(container: nucleus_cgroup::Record, wanted: &[String]) -> Result<n
         }
     }
     Ok(record)
+}
+
+/// The control groups that `--cgroup` names, what a process needs to join those of v1, and that of v2. Init may have left the
+/// container's own, which anybody may then remove: in the place of one that is gone, the one that init is in serves.
+///
+/// # Errors
+/// Named by the flag, or by the file.
+pub fn open_cgroups(
+    init: &Process,
+    container: nucleus_cgroup::Record,
+    wanted: &[String],
+) -> Result<(nucleus_cgroup::Record, Joiner, Option<OwnedFd>), super::Error> {
+    let cgroups = cgroups(container, wanted)?;
+    let gone = |error: &nucleus_cgroup::Error| {
+        matches!(
+            error,
+            nucleus_cgroup::Error::File {
+                errno: Errno::NOENT,
+                ..
+            }
+        )
+    };
+    let open = |cgroups: &nucleus_cgroup::Record| Ok((cgroups.joiner()?, cgroups.unified_dir()?));
+    let (cgroups, (joiner, unified)) = match open(&cgroups) {
+        Err(error) if wanted.is_empty() && gone(&error) => {
+            let places = std::fs::read_to_string(format!("/proc/{}/cgroup", init.pid().as_raw_nonzero()));
+            let cgroups = cgroups.or_place_of_process(&places.map_err(|_| error)?)?;
+            let opened = open(&cgroups)?;
+            (cgroups, opened)
+        }
+        opened => (cgroups, opened?),
+    };
+    Ok((cgroups, joiner, unified))
 }
 
 /// The v2 control group that init is in, if it is the container's own at `container` or one below it.
