@@ -181,7 +181,7 @@ pub fn oom_score_to_set(plan: &Plan) -> Option<i32> {
 /// right to lower it.
 pub fn sets_oom_score(plan: &Plan) -> bool {
     let user = nix::sched::CloneFlags::CLONE_NEWUSER.bits() as u64;
-    rustix::process::geteuid().is_root() && plan.namespaces.has(user)
+    plan.namespaces.has(user) && rustix::process::geteuid().is_root()
 }
 
 /// [`oom_score_to_set`], where the process sets it itself.
