@@ -6,11 +6,13 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 T=runtime-tools-tests
-export TALLY
+export TALLY NUCLEUS_SKIP_LOG
 TALLY=$(mktemp)
+# Each test that cannot run here writes `SKIP NAME: REASON` to it (tests/common, skip).
+NUCLEUS_SKIP_LOG=$(mktemp)
 log=$(mktemp)
 all=$(mktemp)
-trap 'rm -f "$TALLY" "$log" "$all"' EXIT
+trap 'rm -f "$TALLY" "$NUCLEUS_SKIP_LOG" "$log" "$all"' EXIT
 
 # stage NAME COMMAND...: counts as one check; its output is shown if it fails.
 stage() {
@@ -26,20 +28,20 @@ stage() {
     fi
 }
 
-# Each test of `cargo test` counts; a build that fails counts as one failure.
+# Each test of `cargo test` counts; a build that fails counts as one failure. A test that had to leave out itself or a part
+# counts as skipped, as it has not shown all that it is there for.
 cargo_tests() {
-    local rc=0 counts start=$SECONDS
+    local rc=0 start=$SECONDS
     # A caller in the background ignores SIGINT, and so would the containers' programs: sh cannot trap it then.
     env --default-signal cargo test --workspace --locked --no-fail-fast >"$log" 2>&1 || rc=$?
-    counts=$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 \2 \3/p' "$log" \
-        | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
-    # shellcheck disable=SC2086 # three numbers
-    set -- $counts
+    # shellcheck disable=SC2046 # three numbers
+    set -- $("$T/tally.awk" "$NUCLEUS_SKIP_LOG" "$log")
     if [ "$rc" != 0 ]; then
-        grep -vE '^test .* \.\.\. ok$|^$|^running ' "$log" | tail -n 200 | sed 's/^/    # /'
+        grep -vE '^test .* \.\.\. ok$|^$|^running |^ok ' "$log" | tail -n 200 | sed 's/^/    # /'
         [ "$2" != 0 ] || set -- "$1" 1 "$3"
     fi
-    echo "# cargo test: $1 passed, $2 failed, $3 ignored in $((SECONDS - start)) s"
+    { cat "$NUCLEUS_SKIP_LOG" && grep '^SKIP ' "$log"; } | sort -u
+    echo "# cargo test: $1 passed, $2 failed, $3 skipped in $((SECONDS - start)) s"
     echo "$1 $2 $3" >>"$TALLY"
 }
 
@@ -54,6 +56,7 @@ everything() {
     stage 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
     stage 'licences, sources and advisories' "$T/licences.py"
     stage 'shell scripts' check_shell
+    stage 'the tally of skipped tests' "$T/tally-test.sh"
     [ "${1:-}" != lint ] || return 0
     stage 'flag table' "$T/flags/flags.py" check "$RUNTIME"
     stage 'installation' "$T/install.sh"
@@ -69,7 +72,14 @@ everything() {
 # The names, each with the first lines of the reason.
 failures() { grep -E -A 3 '(^|: )not ok |^    # (thread .* panicked|error(\[|: could not compile))' "$all" | cut -c 1-200 | tail -n 40; }
 
+# What was skipped, one line each: `SKIP …` of the stages, and `GUEST: skip …` of the virtual machines.
+skips() { grep -E '^(SKIP|[a-z0-9]+: skip) ' "$all" | cut -c 1-300 | sort -u; }
+
 everything "$@" 2>&1 | tee "$all"
+if [ -n "$(skips)" ]; then
+    echo '# What was skipped:'
+    skips
+fi
 if [[ $(awk '{ f += $2 } END { print f + 0 }' "$TALLY") != 0 ]]; then
     echo '# What failed:'
     failures

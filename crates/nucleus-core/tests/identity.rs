@@ -1,5 +1,7 @@
 //! Which process a record means: dead ones, zombies, other boots, and pids that are used again.
 
+mod common;
+
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -332,11 +334,11 @@ fn w4_a_pid_that_is_really_used_again_is_never_opened() {
         )
         .output();
     let Ok(output) = output else {
-        return eprintln!("skipped: there is no unshare(1)");
+        return common::skip("there is no unshare(1)");
     };
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     if text.contains("Operation not permitted") {
-        return eprintln!("skipped: no PID namespace may be made here");
+        return common::skip("no PID namespace may be made here");
     }
     assert!(
         output.status.success() && text.contains("a pid was used again"),

@@ -155,7 +155,7 @@ fn s12_w22_the_mode_of_a_directory_that_exists_is_never_changed() {
 #[test]
 fn w23_a_directory_of_another_owner_is_refused() {
     if !is_root() {
-        return eprintln!("skipped: needs root");
+        return common::skip("needs root");
     }
     let dir = scratch();
     std::os::unix::fs::chown(dir.path(), Some(12345), Some(12345)).unwrap();

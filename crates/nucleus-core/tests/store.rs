@@ -73,7 +73,7 @@ fn w17_a_full_disk_leaves_the_old_state_and_no_temporary_file() {
         .arg(&mount)
         .output();
     if !is_root() || !mounted.is_ok_and(|output| output.status.success()) {
-        return eprintln!("skipped: needs root to mount a tmpfs");
+        return common::skip("needs root to mount a tmpfs");
     }
     let store = Store::open(&mount, true).unwrap();
     let path = container(&store, "c");
