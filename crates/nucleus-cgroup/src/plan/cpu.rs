@@ -1,6 +1,6 @@
 //! `linux.resources.cpu` (cgroup-v1/cpuacct.rst and scheduler/sched-bwc.rst, cgroup-v2.rst "CPU").
 //!
-//! Times are microseconds. 0 is "do not touch", as engines use it.
+//! Times are microseconds. 0 is "do not touch", as engines use it, except for `burst` and `idle`, where it is a value.
 
 use oci_spec::runtime::LinuxCpu;
 
@@ -116,7 +116,8 @@ fn cpuset(out: &mut Compiler<'_>, cpu: &LinuxCpu) -> Result<(), PlanError> {
 fn bandwidth(out: &mut Compiler<'_>, cpu: &LinuxCpu) -> Result<(), PlanError> {
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let period = cpu.period().filter(|period| *period != 0);
-    let burst = cpu.burst().filter(|burst| *burst != 0);
+    // 0 takes the burst away; a group without the controller has none.
+    let burst = cpu.burst().filter(|burst| *burst != 0 || out.has("cpu"));
     if let (Some(quota), Some(burst)) = (quota.filter(|quota| *quota > 0), burst)
         && burst > quota.unsigned_abs()
     {
@@ -154,7 +155,13 @@ fn bandwidth(out: &mut Compiler<'_>, cpu: &LinuxCpu) -> Result<(), PlanError> {
         } else {
             "cpu.cfs_burst_us"
         };
-        out.write(target, file, burst, BURST, WriteRule::Strict);
+        // Kernels before 5.14 have no burst, and nothing to take away.
+        let rule = if burst == 0 {
+            WriteRule::MayLack
+        } else {
+            WriteRule::Strict
+        };
+        out.write(target, file, burst, BURST, rule);
     }
     Ok(())
 }

@@ -296,8 +296,15 @@ fn explain(problem: &Problem, bus: Bus) -> String {
         Problem::Bus(error) => error,
     };
     let unreachable = |reason: &std::io::Error, at: &str| {
-        let reason = crate::error::lower(&reason.to_string());
-        format!("cannot reach {whose}{at}: {reason}: systemd and its D-Bus must run; {WITHOUT}")
+        // The words of runc. Not those of ENOENT, which engines take for a program that is missing (exit code 127).
+        let reason = match reason.kind() {
+            std::io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+            _ => crate::error::lower(&reason.to_string()),
+        };
+        format!(
+            "systemd not running on this host, cannot use systemd cgroups manager: cannot reach {whose}{at}: {reason}; \
+             {WITHOUT}"
+        )
     };
     match error {
         zbus::Error::Connection(reason, address) => unreachable(reason, &format!(" at {address}")),
@@ -357,8 +364,8 @@ mod tests {
         let problem = Problem::Bus(zbus::Error::Connection(reason.into(), address));
         assert_eq!(
             explain(&problem, Bus::System),
-            "cannot reach the system bus at unix:path=/x: no such file or directory: systemd and its D-Bus must run; leave \
-             --systemd-cgroup out on a host without systemd"
+            "systemd not running on this host, cannot use systemd cgroups manager: cannot reach the system bus at \
+             unix:path=/x: there is no such socket; leave --systemd-cgroup out on a host without systemd"
         );
     }
 }

@@ -108,6 +108,9 @@ fn one_half_of_a_pair_leaves_the_other() {
     has(&c, "cpu", ("cpu.cfs_period_us", "100000"), ("cpu.max", "50000 100000"));
     update(&c, &["--cpu-burst", "1000"]).ok();
     has(&c, "cpu", ("cpu.cfs_burst_us", "1000"), ("cpu.max.burst", "1000"));
+    // 0 is a value here: it takes the burst away.
+    update(&c, &["--cpu-burst", "0"]).ok();
+    has(&c, "cpu", ("cpu.cfs_burst_us", "0"), ("cpu.max.burst", "0"));
     c.kill_and_delete();
 }
 
