@@ -67,7 +67,8 @@ fn open_null() -> Result<Option<OwnedFd>, Errno> {
         Ok(_) => return Err(Errno::NODEV),
         Err(error) => return Err(error),
     }
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // No flag that the program would find on its stream.
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::open(NULL, flags, Mode::empty())?;
     match is_null(&rustix::fs::fstat(&file)?) {
         true => Ok(Some(file)),
