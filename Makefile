@@ -12,7 +12,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test bench bench-smoke fuzz conformance test-engines stress guard lint manual install layout clean
+.PHONY: help build run test compare bench bench-smoke fuzz conformance test-engines stress guard lint manual install layout clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -28,7 +28,7 @@ run: build ## makes a busybox bundle under .cache/ and runs a container in it
 	@$(RUNTIME) run --bundle .cache/bundle hello-$$$$
 
 test: build ## everything that CI runs; ends with the counts
-	@$(TESTS)/deps.sh lint fuzz guard engines conformance
+	@$(TESTS)/deps.sh lint fuzz guard engines conformance compare
 	@$(use_host); RUNTIME=$(RUNTIME) $(TESTS)/all.sh
 
 # The benchmark and the floor that it measures against, beside the release binary.
@@ -51,6 +51,10 @@ fuzz: ## damaged config.json and other inputs, SECONDS=60 for each target
 conformance: build ## the validation programs of the OCI's runtime-tools (RUNTIME=... for another runtime)
 	@$(TESTS)/deps.sh conformance
 	@RUNTIME=$(RUNTIME) $(TESTS)/conformance/run.sh
+
+compare: build ## the differential judge: what a container sees with this runtime and with runc (PATTERN="name/*" for some)
+	@$(TESTS)/deps.sh compare
+	@RUNTIME=$(RUNTIME) $(TESTS)/compare/run.sh $(PATTERN)
 
 test-engines: build ## podman, buildah, containerd and Docker drive the runtime (RUNTIME=... for another one)
 	@$(TESTS)/deps.sh engines

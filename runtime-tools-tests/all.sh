@@ -64,6 +64,7 @@ everything() {
     stage 'the benchmark itself (smoke test)' make --no-print-directory bench-smoke
     stage 'fuzzing (config.json, other inputs)' "$T/fuzz.sh" "${FUZZ_SECONDS:-30}"
     "$T/conformance/run.sh" # these count by themselves
+    "$T/compare/run.sh" sample
     "$T/engines/run.sh"
     "$T/stress.sh"
     "$T/vm/test.sh"

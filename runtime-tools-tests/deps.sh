@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing: deps.sh build|bench|lint|fuzz|guard|engines|conformance|vm [...]. Called by the
+# Installs the Debian packages that are missing: deps.sh build|bench|compare|lint|fuzz|guard|engines|conformance|vm [...]. Called by the
 # Makefile, the last by vm/test.sh.
 # Rules: quiet and without effect when all is there; no daemon is started by an installation; where packages cannot be
 # installed (not Debian, not root), it names what is missing and fails.
@@ -21,6 +21,7 @@ for set; do
         wanted+=(gcc libc6-dev pkg-config libseccomp-dev busybox-static jq ca-certificates)
         recent cargo --version && recent rustc --version || wanted+=(cargo-web rustc-web)
         ;;
+    compare) wanted+=(gcc libc6-dev python3 mmdebstrap patchelf util-linux) ;;
     bench) wanted+=(runc crun mmdebstrap patchelf util-linux) ;;
     lint)
         wanted+=(shellcheck python3)

@@ -151,6 +151,8 @@ pub struct Inputs {
     pub procfs: OwnedFd,
     /// Where the terminal is sent.
     pub console_socket: Option<OwnedFd>,
+    /// The caller's, for createContainer hooks.
+    pub umask: Mode,
     /// Name of a new session keyring; `None` with `--no-new-keyring`.
     pub keyring: Option<CString>,
     /// `--no-pivot`.
@@ -446,11 +448,16 @@ fn container_hooks(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Fail
         return Ok(());
     }
     let state = inputs.last.hook_state.json("creating", rustix::process::getpid());
+    // As with runc: its init has no environment yet at this point.
     let side = hooks::Side::Container {
         root: root.as_fd(),
-        env: plan.process.as_ref().map_or(&[], |process| process.env.as_slice()),
+        env: &[],
     };
-    hooks::run_all("createContainer", &plan.hooks.create_container, &state, side)
+    // Not ours, by which modes are as config says.
+    let ours = rustix::process::umask(inputs.umask);
+    let outcome = hooks::run_all("createContainer", &plan.hooks.create_container, &state, side);
+    rustix::process::umask(ours);
+    outcome
 }
 
 /// Step 7.

@@ -126,7 +126,7 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
             .explain(|| "cannot open the container's root")?;
         let side = hooks::Side::Container {
             root: root.as_fd(),
-            env: &process.env,
+            env: &env,
         };
         hooks::run_all("startContainer", &plan.hooks.start_container, &state, side)?;
     }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::os::fd::OwnedFd;
 
 use nix::sched::CloneFlags;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use nucleus_core::{ContainerState, Durability, Phase, Process, ProcessIdentity, Reservation};
@@ -83,6 +84,7 @@ impl Making {
             cgroups: view,
             procfs: host::open_procfs()?,
             console_socket: terminal.socket.take(),
+            umask: callers_umask(&plan),
             keyring: (!options.no_new_keyring).then(|| keyring_of(&options.id)).transpose()?,
             no_pivot: options.no_pivot,
             adopted: cgroup.adopts(),
@@ -267,6 +269,16 @@ impl Making {
             channel,
         })
     }
+}
+
+/// The umask of the caller, for the hooks that run with it; looked at only when there are any.
+fn callers_umask(plan: &Plan) -> Mode {
+    if plan.hooks.create_container.is_empty() {
+        return Mode::empty();
+    }
+    let umask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(umask);
+    umask
 }
 
 /// The mounts that init is given as descriptors, each with its index; that for the service manager is the last one.
