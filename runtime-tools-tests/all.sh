@@ -33,7 +33,7 @@ stage() {
 cargo_tests() {
     local rc=0 start=$SECONDS
     # A caller in the background ignores SIGINT, and so would the containers' programs: sh cannot trap it then.
-    env --default-signal cargo test --workspace --locked --no-fail-fast >"$log" 2>&1 || rc=$?
+    env --default-signal CARGO_TERM_QUIET=false cargo test --workspace --locked --no-fail-fast >"$log" 2>&1 || rc=$?
     # shellcheck disable=SC2046 # three numbers
     set -- $("$T/tally.awk" "$NUCLEUS_SKIP_LOG" "$log")
     if [ "$rc" != 0 ]; then
