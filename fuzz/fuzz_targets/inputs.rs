@@ -70,10 +70,12 @@ fn state(text: &[u8]) {
     assert_eq!(again, state);
 }
 
-/// Whatever is understood is what would have been sent, but for the text of a failure that is no UTF-8.
+/// Whatever is understood is what would have been sent, but for a text that is no UTF-8.
 fn packet_of_init(packet: &[u8]) {
     match channel::ToHost::parse(packet) {
-        Ok(Some(channel::ToHost::Failed(text))) => assert_eq!(text, String::from_utf8_lossy(&packet[1..])),
+        Ok(Some(channel::ToHost::Failed(text) | channel::ToHost::Step(text))) => {
+            assert_eq!(text, String::from_utf8_lossy(&packet[1..]))
+        }
         Ok(Some(message)) => assert_eq!(message.packet(), packet),
         Ok(None) => assert!(packet.is_empty()),
         Err(error) => assert_eq!(error, rustix::io::Errno::PROTO),

@@ -144,8 +144,7 @@ impl Plan {
             process,
             warnings,
         };
-        without_mount_namespace(&plan, spec)?;
-        Ok(plan)
+        without_mount_namespace(plan, spec)
     }
 }
 
@@ -217,9 +216,9 @@ fn rootfs(spec: &Spec, options: &Options) -> Result<Rootfs, PlanError> {
 }
 
 /// What must not be done in the mount namespace of the runtime itself: each mount would stay behind on the host.
-fn without_mount_namespace(plan: &Plan, spec: &Spec) -> Result<(), PlanError> {
+fn without_mount_namespace(mut plan: Plan, spec: &Spec) -> Result<Plan, PlanError> {
     if plan.namespaces.has(Kind::Mount as u64) {
-        return Ok(());
+        return Ok(plan);
     }
     let why = "unable to restrict sys entries without a private MNT namespace";
     if !plan.masked_paths.is_empty() {
@@ -237,7 +236,6 @@ fn without_mount_namespace(plan: &Plan, spec: &Spec) -> Result<(), PlanError> {
     let linux = spec.linux().as_ref();
     let terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
     let others = [
-        (!plan.mounts.is_empty(), "mounts"),
         (!list(linux, Linux::devices).is_empty(), "linux.devices"),
         (plan.rootfs.readonly, "root.readonly"),
         (terminal, "process.terminal"),
@@ -247,6 +245,13 @@ fn without_mount_namespace(plan: &Plan, spec: &Spec) -> Result<(), PlanError> {
             *field,
             "needs a mount namespace, and linux.namespaces has none",
         )),
-        None => Ok(()),
+        None => {
+            if !plan.mounts.is_empty() {
+                let why =
+                    "mounts: none is made, as linux.namespaces has no mount namespace and each would stay on the host";
+                plan.warnings.push(why.to_owned());
+            }
+            Ok(plan)
+        }
     }
 }
