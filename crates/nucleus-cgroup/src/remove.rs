@@ -14,8 +14,7 @@ use crate::tree;
 
 /// How long the processes of all cgroups of a tree may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the removal of a tree may take if it never ends because somebody adds to it. What is removed by then stays
-/// removed.
+/// How long the removal of a tree may take while other processes add to it. What is removed by then stays removed.
 const LIMIT: Duration = Duration::from_secs(60);
 const FIRST_SLEEP: Duration = Duration::from_micros(200);
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);

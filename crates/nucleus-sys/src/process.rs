@@ -195,7 +195,7 @@ extern "C" fn end_by(signal: c_int) {
     unsafe { libc::_exit(128 + signal) }
 }
 
-/// Overwrites the environment that the process was started with: whoever may read /proc/PID/environ reads nothing of it.
+/// Overwrites the environment that the process was started with, so that /proc/PID/environ shows nothing of it.
 /// For a process fresh from [`clone3`]; the environment is empty for it from then on.
 pub fn clear_environment() {
     unsafe extern "C" {
@@ -204,7 +204,7 @@ pub fn clear_environment() {
     if !is_alone() {
         return;
     }
-    // SAFETY: the process has one thread (checked above), so that nobody changes the list meanwhile.
+    // SAFETY: the process has one thread (checked above), so that the list does not change meanwhile.
     let mut entry = unsafe { environ };
     while !entry.is_null() {
         // SAFETY: the list ends in NULL, and `entry` has not passed that.

@@ -1,4 +1,4 @@
-//! Starting another program with nothing of ours open: posix_spawn(3) with `addclosefrom_np` (glibc 2.34).
+//! Starting another program that inherits its standard streams and no other descriptor: posix_spawn(3) with `addclosefrom_np` (glibc 2.34).
 //!
 //! Close-on-exec is too late for a path that the caller does not trust: execve(2) resolves the path while every
 //! descriptor is still open, and /proc/self/fd leads through them. Here the new process closes them before it
@@ -99,7 +99,7 @@ impl Actions {
     }
 
     fn close_from(&mut self, first: c_int) -> Result<(), Errno> {
-        // SAFETY: as above; the new process has a table of descriptors of its own.
+        // SAFETY: as above; the new process closes descriptors in its own table.
         outcome(unsafe { libc::posix_spawn_file_actions_addclosefrom_np(&raw mut self.0, first) })
     }
 }

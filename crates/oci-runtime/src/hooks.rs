@@ -16,7 +16,7 @@ use std::time::Duration;
 use nucleus_sys::spawn::Spawn;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::init::failure::{Explain, Failure};
@@ -83,11 +83,11 @@ pub enum Side<'a> {
         /// The directory of the bundle.
         bundle: &'a Path,
     },
-    /// As a process of the container: in its root, with the environment of its process.
+    /// As a process of the container: in its root.
     Container {
         /// The container's root directory.
         root: BorrowedFd<'a>,
-        /// `process.env`.
+        /// What the process that runs the hook has.
         env: &'a [CString],
     },
 }
@@ -155,19 +155,12 @@ fn run(hook: &Hook, state: &str, side: Side<'_>) -> Result<(), Failure> {
         true => side.environment(),
         false => words(&hook.env).explain(|| "env")?,
     };
-    let spawn = Place {
-        directory: directory.as_ref().map(AsFd::as_fd),
-        env: &env,
-    };
-    let pid = start(hook, &spawn, &input, streams).explain(|| "cannot execute")?;
+    let directory = directory.as_ref().map(AsFd::as_fd);
+    let pid = start(hook, directory, &env, [&input, streams[0], streams[1]]).explain(|| "cannot execute")?;
     let timely = wait(pid, hook.timeout)?;
-    let status = loop {
-        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
-            Err(Errno::INTR) => {}
-            Ok(Some((_, status))) => break status,
-            other => other.map(drop).explain(|| "cannot wait")?,
-        }
-    };
+    let (_, status) = retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()))
+        .and_then(|ended| ended.ok_or(Errno::CHILD))
+        .explain(|| "cannot wait")?;
     let outcome = match (timely, status.exit_status(), status.terminating_signal()) {
         (true, Some(0), _) => return Ok(()),
         (false, ..) => format!("timed out after {} s", hook.timeout.unwrap_or_default()),
@@ -186,13 +179,7 @@ fn append_to(path: &Path) -> Result<File, Failure> {
         .explain(|| format!("cannot append the output to {}", path.display()))
 }
 
-/// What a hook starts with besides its streams.
-struct Place<'a> {
-    directory: Option<BorrowedFd<'a>>,
-    env: &'a [CString],
-}
-
-fn start(hook: &Hook, place: &Place<'_>, input: &File, [stdout, stderr]: [&File; 2]) -> Result<Pid, Errno> {
+fn start(hook: &Hook, directory: Option<BorrowedFd<'_>>, env: &[CString], streams: [&File; 3]) -> Result<Pid, Errno> {
     let path = CString::new(hook.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
     let mut args = words(&hook.args)?;
     if args.is_empty() {
@@ -201,9 +188,9 @@ fn start(hook: &Hook, place: &Place<'_>, input: &File, [stdout, stderr]: [&File;
     Spawn {
         path: &path,
         args: &args,
-        env: place.env,
-        directory: place.directory,
-        stdio: [input.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        env,
+        directory,
+        stdio: streams.map(AsFd::as_fd),
     }
     .start()
 }

@@ -12,16 +12,25 @@ use super::failure::{Explain, Failure};
 
 const NULL: &str = "/dev/null";
 
+/// The call that puts a descriptor in the place of one of the standard streams.
+type Replace = fn(&OwnedFd) -> Result<(), Errno>;
+
 /// Replaces a stream that is the null device by the container's own, and gives the others to `uid`.
 ///
 /// # Errors
 /// When the container's null device cannot be opened.
 pub fn hand_over(uid: u32) -> Result<(), Failure> {
+    use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
+    let streams: [(BorrowedFd<'_>, Replace); 3] = [
+        (stdin(), |fd| dup2_stdin(fd)),
+        (stdout(), |fd| dup2_stdout(fd)),
+        (stderr(), |fd| dup2_stderr(fd)),
+    ];
     let mut null = None;
-    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+    for (stream, replace_by) in streams {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
         if is_null(&stat) {
-            replace(stream, &mut null).explain(|| "cannot open the container's /dev/null for a standard stream")?;
+            replace(replace_by, &mut null).explain(|| "cannot open the container's /dev/null for a standard stream")?;
         } else if stat.st_uid != uid && !is_device(&stat) {
             give(stream, uid).explain(|| format!("cannot give the standard streams to user {uid}"))?;
         }
@@ -33,7 +42,7 @@ fn is_null(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3)
 }
 
-/// A device is the host's: its owner stays, whoever uses it as a stream. The container's own terminal has its user already.
+/// A device is the host's, so its owner stays. The container's own terminal belongs to the user already.
 fn is_device(stat: &Stat) -> bool {
     matches!(
         FileType::from_raw_mode(stat.st_mode),
@@ -42,20 +51,11 @@ fn is_device(stat: &Stat) -> bool {
 }
 
 /// The host's node would let root of the container change its mode and owner for the whole host.
-fn replace(stream: BorrowedFd<'_>, null: &mut Option<OwnedFd>) -> Result<(), Errno> {
+fn replace(replace_by: Replace, null: &mut Option<OwnedFd>) -> Result<(), Errno> {
     if null.is_none() {
         *null = open_null()?;
     }
-    let Some(null) = null else { return Ok(()) };
-    match stream {
-        fd if is(fd, rustix::stdio::stdin()) => rustix::stdio::dup2_stdin(null),
-        fd if is(fd, rustix::stdio::stdout()) => rustix::stdio::dup2_stdout(null),
-        _ => rustix::stdio::dup2_stderr(null),
-    }
-}
-
-fn is(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
-    std::os::fd::AsRawFd::as_raw_fd(&one) == std::os::fd::AsRawFd::as_raw_fd(&other)
+    null.as_ref().map_or(Ok(()), replace_by)
 }
 
 /// The container's null device; `None` when its /dev has none. What has that name is looked at before it is opened: opening

@@ -54,7 +54,7 @@ fn directory_of(path: &Path) -> std::result::Result<OwnedFd, Errno> {
     rustix::fs::open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())
 }
 
-/// A file that nobody else has made. What has its name is removed: it is of a runtime that was killed, or was put there.
+/// A new file. One that has its name already is removed: a killed runtime has left it, or another user has planted it.
 fn new_file(dir: impl AsFd, name: &OsStr) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut tries = 0;

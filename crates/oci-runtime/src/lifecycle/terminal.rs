@@ -112,8 +112,8 @@ fn receive(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
     fds.last().ok_or(Errno::PROTO)
 }
 
-/// Copies between our standard streams and the master end of the container's pty. No read or write blocks: whoever does not
-/// take what the container prints must not keep us from the container's signals and end.
+/// Copies between our standard streams and the master end of the container's pty. No read or write blocks: the relay
+/// must pass signals on and notice the container's end even if its output is not read.
 #[derive(Debug)]
 pub struct Relay<'a> {
     master: &'a OwnedFd,
@@ -144,7 +144,7 @@ impl<'a> Relay<'a> {
             rustix::termios::tcsetattr(stdin, OptionalActions::Now, &raw)
                 .explain(|| "cannot put the terminal into raw mode")?;
         }
-        // The master end is ours alone, so that the flag reaches nobody else.
+        // No other process has the master end, so that the flag changes nothing for others.
         rustix::io::ioctl_fionbio(master, true).explain(|| "cannot change the terminal's master end")?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         Ok(Self {
@@ -247,7 +247,7 @@ struct Flow {
     buffer: Vec<u8>,
     /// How much of the buffer is written.
     written: usize,
-    /// Nothing more can be read, or nobody takes what is written.
+    /// Nothing more can be read, or the other side has closed.
     ended: bool,
 }
 
