@@ -10,7 +10,7 @@ use super::inside::add_mount;
 use crate::common::{Container, Test, alive, eventually, namespace_of, wait_for};
 
 /// The kinds, in the order in which they run.
-const KINDS: [&str; 6] = [
+pub(super) const KINDS: [&str; 6] = [
     "prestart",
     "createRuntime",
     "createContainer",
@@ -20,12 +20,12 @@ const KINDS: [&str; 6] = [
 ];
 
 /// A hook that runs a shell script.
-fn hook(script: &str) -> Value {
+pub(super) fn hook(script: &str) -> Value {
     json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"] })
 }
 
 /// Gives a container a directory that hooks can write to: at this path on the host, at /log inside.
-fn log_dir(c: &Container<'_>) -> PathBuf {
+pub(super) fn log_dir(c: &Container<'_>) -> PathBuf {
     let dir = c.bundle.join("log");
     fs::create_dir_all(&dir).expect("mkdir");
     c.edit(|config| add_mount(config, "/log", "bind", "log", &["bind", "rw"]));
@@ -33,7 +33,7 @@ fn log_dir(c: &Container<'_>) -> PathBuf {
 }
 
 /// Where a hook of this kind sees that directory.
-fn seen_by(kind: &str, c: &Container<'_>) -> String {
+pub(super) fn seen_by(kind: &str, c: &Container<'_>) -> String {
     if kind == "startContainer" {
         "/log".to_owned()
     } else {
@@ -97,81 +97,6 @@ fn all_kinds_run_in_their_order() {
     assert_eq!(order(&c).len(), 6, "poststop belongs to delete");
     c.delete().ok();
     assert_eq!(order(&c)[6..], ["poststop"]);
-}
-
-#[test]
-fn hooks_of_the_host_start_in_the_bundle_and_those_of_the_container_in_its_root() {
-    let Some(test) = Test::new() else { return };
-    let c = test.script("true");
-    log_dir(&c);
-    let hooks: serde_json::Map<String, Value> = KINDS
-        .iter()
-        .map(|kind| {
-            let script = format!("pwd -P >{}/{kind}", seen_by(kind, &c));
-            ((*kind).to_owned(), json!([hook(&script)]))
-        })
-        .collect();
-    c.edit(|config| {
-        config["hooks"] = Value::Object(hooks);
-        config["process"]["cwd"] = json!("/tmp");
-    });
-    c.with_bundle("run", &[]).wrapped(["env", "-C", "/usr/bin"]).run().ok();
-    let (bundle, rootfs) = (c.bundle.display().to_string(), c.rootfs().display().to_string());
-    for kind in KINDS {
-        let expected = match kind {
-            "createContainer" => &rootfs,
-            "startContainer" => "/",
-            _ => &bundle,
-        };
-        let found = fs::read_to_string(c.bundle.join("log").join(kind)).expect("pwd");
-        assert_eq!(found.trim_end(), expected, "{kind}");
-    }
-    test.nothing_left();
-}
-
-#[test]
-fn a_hook_without_an_environment_inherits_one() {
-    let Some(test) = Test::new() else { return };
-    let c = test.script("true");
-    log_dir(&c);
-    for (env, callers, containers) in [
-        (None, "CALLER=1", "CONTAINER=1"),
-        (Some(json!([])), "", ""),
-        (Some(json!(["OWN=1"])), "OWN=1", "OWN=1"),
-    ] {
-        let hooks: serde_json::Map<String, Value> = KINDS
-            .iter()
-            .map(|kind| {
-                let dir = seen_by(kind, &c);
-                let script = format!(
-                    "cat /proc/self/environ | tr '\\0' '\\n' | grep -E '^(CALLER|CONTAINER|OWN)=' >{dir}/{kind}; true"
-                );
-                let mut hook =
-                    json!({ "path": "/bin/sh", "args": ["sh", "-c", format!("PATH=/usr/bin:/bin; {script}")] });
-                if let Some(env) = &env {
-                    hook["env"] = env.clone();
-                }
-                ((*kind).to_owned(), json!([hook]))
-            })
-            .collect();
-        c.edit(|config| {
-            config["hooks"] = Value::Object(hooks);
-            config["process"]["env"] = json!(["PATH=/bin", "CONTAINER=1"]);
-        });
-        c.with_bundle("run", &[]).env("CALLER", "1").run().ok();
-        for kind in KINDS {
-            let of_container = matches!(kind, "createContainer" | "startContainer");
-            let expected = match kind {
-                // As with runc.
-                "createContainer" if env.is_none() => "",
-                _ if of_container => containers,
-                _ => callers,
-            };
-            let found = fs::read_to_string(c.bundle.join("log").join(kind)).expect("environment");
-            assert_eq!(found.trim_end(), expected, "{kind} with {env:?}");
-        }
-    }
-    test.nothing_left();
 }
 
 #[test]

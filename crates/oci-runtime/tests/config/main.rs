@@ -6,6 +6,7 @@ mod common;
 mod cgroups;
 mod devices;
 mod hooks;
+mod hooks_surroundings;
 mod identity;
 mod inside;
 mod mounts;
