@@ -190,6 +190,13 @@ pub fn reset_signals(ending: &[c_int]) {
     }
 }
 
+/// Ignores SIGPIPE, or gives it its default action: writing to a pipe that nobody reads is an error (`EPIPE`) or the end.
+pub fn ignore_broken_pipes(ignore: bool) {
+    let action = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: no handler is installed, and SIGPIPE is a signal that can be ignored.
+    unsafe { libc::signal(libc::SIGPIPE, action) };
+}
+
 extern "C" fn end_by(signal: c_int) {
     // SAFETY: ends the process; safe in a signal handler (signal-safety(7)).
     unsafe { libc::_exit(128 + signal) }

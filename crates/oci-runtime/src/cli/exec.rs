@@ -62,6 +62,9 @@ pub struct Args {
     /// Pass this many descriptors from 3 on to the process
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// FIFO: wait before the program is executed until somebody opens it for reading
+    #[arg(long, value_name = "FIFO")]
+    exec_wait_fifo: Option<PathBuf>,
     /// Also in a paused container, where the process waits to be resumed
     #[arg(long)]
     ignore_paused: bool,
@@ -150,6 +153,7 @@ impl Args {
             preserve_fds: super::inherited(self.preserve_fds, log),
             log_fd: log.raw_fd(),
             detach: self.detach,
+            wait_fifo: self.exec_wait_fifo.clone(),
             ignore_paused: self.ignore_paused,
             cgroups: self.cgroup.clone(),
         })

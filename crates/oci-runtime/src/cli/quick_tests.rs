@@ -149,6 +149,7 @@ fn the_verbs_of_a_containers_life() {
         "process-label",
         "pidfd-socket",
         "ignore-paused",
+        "exec-wait-fifo",
         "cgroup",
     ];
     verb("exec", &rare, exec::Args::quick);

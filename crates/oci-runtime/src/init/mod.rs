@@ -19,6 +19,7 @@
 
 pub mod failure;
 pub mod filter;
+pub mod hold;
 mod home;
 pub mod joined;
 mod process;
@@ -44,6 +45,7 @@ use crate::plan::Plan;
 use crate::rootfs::{cgroup_mount, console, devices, masks, mounts, pivot, root::Root};
 use crate::security::lsm;
 use failure::{Explain, Failure};
+use hold::Hold;
 
 /// A process to come: what the host side's `spawn` has it do between its birth and execve.
 pub trait Newborn {
@@ -79,7 +81,9 @@ pub struct Last {
     pub channel: InitEnd,
     /// The exec FIFO, open for reading and writing; `None` for `run` and `exec`.
     pub exec_fifo: Option<OwnedFd>,
-    /// `start` has let init go on.
+    /// What a process of `exec` waits for before it executes its program.
+    pub hold: Option<Hold>,
+    /// `start` has let init go on, or `exec` the process that is about to wait: the host side does not listen any more.
     pub started: Cell<bool>,
     /// Inherited descriptors that are the container's, by number.
     pub preserve_fds: Vec<i32>,
@@ -102,12 +106,13 @@ impl Last {
     fn close_all_others<'a>(&'a self, more: impl Iterator<Item = BorrowedFd<'a>>) {
         let mut keep = vec![self.channel.as_fd()];
         keep.extend(self.exec_fifo.iter().map(AsFd::as_fd));
+        keep.extend(self.hold.iter().flat_map(Hold::fds));
         keep.extend(more);
         let numbers: Vec<i32> = self.preserve_fds.iter().copied().chain(self.log_fd).collect();
         nucleus_sys::process::close_all_but(&keep, &numbers);
     }
 
-    /// Closes every descriptor but those that the program gets, the channel, and the exec FIFO.
+    /// Closes every descriptor but those that the program gets, the channel, and what it is going to wait on.
     ///
     /// The working directory, the program, and its interpreter are paths of the image: each may lead through
     /// /proc/self/fd to whatever this process holds open. Close-on-exec comes too late, because execve(2) resolves the

@@ -130,6 +130,10 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
         };
         hooks::run_all("startContainer", &plan.hooks.start_container, &state, side)?;
     }
+    if let Some(hold) = &last.hold {
+        last.started.set(true);
+        hold.wait()?;
+    }
     last.step("init:11", "execve");
     if let Some(fifo) = &last.exec_fifo {
         rustix::io::write(fifo, ACKNOWLEDGE).explain(|| "cannot write to the exec FIFO")?;

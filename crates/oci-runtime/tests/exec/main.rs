@@ -5,6 +5,7 @@ mod common;
 
 mod basics;
 mod given_process;
+mod hold;
 mod place;
 mod refusals;
 mod rights;

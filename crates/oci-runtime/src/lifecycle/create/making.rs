@@ -69,6 +69,7 @@ impl Making {
             last: Last {
                 channel: init_end,
                 exec_fifo,
+                hold: None,
                 started: Cell::new(false),
                 preserve_fds: options.preserve_fds.clone(),
                 log_fd: options.log_fd,

@@ -6,6 +6,7 @@
 //! from the state directory; the bundle is only needed for what the caller leaves out.
 
 mod affinity;
+mod hold;
 mod shared;
 mod target;
 
@@ -52,8 +53,10 @@ pub struct Options {
     pub preserve_fds: Vec<i32>,
     /// The log's descriptor.
     pub log_fd: Option<i32>,
-    /// Return as soon as the program runs.
+    /// Return as soon as the program runs, or waits for `wait_fifo`.
     pub detach: bool,
+    /// A FIFO: the program is executed once somebody has opened it for reading.
+    pub wait_fifo: Option<PathBuf>,
     /// Also in a paused container, where the process waits to be resumed.
     pub ignore_paused: bool,
     /// Control groups below the container's.
@@ -182,6 +185,7 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
         last: Last {
             channel: guest_end,
             exec_fifo: None,
+            hold: options.wait_fifo.as_deref().map(hold::open).transpose()?,
             started: Cell::new(false),
             preserve_fds: options.preserve_fds.clone(),
             log_fd: options.log_fd,
@@ -271,9 +275,8 @@ fn await_ready(
 
 /// Writes the pid file, lets the process execute the program, and hears whether it did.
 fn let_go(guest: Init, channel: &HostEnd, options: &Options) -> Result<Process> {
-    let pid = guest.pid();
     if let Some(path) = &options.pid_file {
-        pid_file::write(path, pid.as_raw_nonzero().get())?;
+        pid_file::write(path, guest.pid().as_raw_nonzero().get())?;
     }
     match channel.go() {
         // One that has died since is reported by its exit code.
@@ -284,12 +287,22 @@ fn let_go(guest: Init, channel: &HostEnd, options: &Options) -> Result<Process> 
                 .map_err(Error::Start);
         }
     }
+    if options.wait_fifo.is_some() {
+        // It waits, for who knows how long, and says by itself if it fails after that.
+        return released(guest);
+    }
     if let Some(ToHost::Failed(text)) = channel.receive().explain(|| "cannot hear the process")? {
         if let Some(path) = &options.pid_file {
             pid_file::remove(path);
         }
         return Err(Error::Start(Failure::new(text)));
     }
+    released(guest)
+}
+
+/// The process, which lives on without us.
+fn released(guest: Init) -> Result<Process> {
+    let pid = guest.pid();
     let pidfd = guest.release().ok_or(rustix::io::Errno::SRCH).explain(|| "process")?;
     Ok(Process::new(pid, pidfd))
 }

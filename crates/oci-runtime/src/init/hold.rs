@@ -1,0 +1,64 @@
+//! `--exec-wait-fifo`, in the process: the last thing before execve.
+//!
+//! Called by `process`. The rule: read(2), write(2) and poll(2) are all that a system call filter has to allow, and no
+//! path is used (see `lifecycle::exec::hold`, which opens both descriptors).
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::inotify::{ReadFlags, Reader};
+use rustix::io::Errno;
+
+use super::failure::{Explain, Failure};
+
+/// A FIFO that is open for writing, and a watch on it.
+#[derive(Debug)]
+pub struct Hold {
+    /// Nobody has it open for reading: poll(2) says `POLLERR`.
+    pub fifo: OwnedFd,
+    /// An inotify(7) instance that tells of each open(2), and of each close(2) of a reader.
+    pub watch: OwnedFd,
+}
+
+impl Hold {
+    /// Both, to be kept open until the wait is over.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.fifo.as_fd(), self.watch.as_fd()]
+    }
+
+    /// Waits until somebody has opened the FIFO for reading, and writes a byte, as `create` does for `start`.
+    ///
+    /// # Errors
+    /// As poll(2) and read(2): a profile refuses them.
+    pub fn wait(&self) -> Result<(), Failure> {
+        let what = || "--exec-wait-fifo: cannot wait on the FIFO";
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = Reader::new(&self.watch, &mut buffer);
+        while !self.has_reader().explain(what)? {
+            match events.next() {
+                // One who has gone again has opened it, too.
+                Ok(event) if event.events().contains(ReadFlags::CLOSE_NOWRITE) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error).explain(what),
+            }
+        }
+        nucleus_sys::process::ignore_broken_pipes(true);
+        let told = rustix::io::write(&self.fifo, b"0");
+        nucleus_sys::process::ignore_broken_pipes(false);
+        match told {
+            // Nobody reads any more, or has to.
+            Ok(_) | Err(Errno::PIPE | Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error).explain(what),
+        }
+    }
+
+    fn has_reader(&self) -> Result<bool, Errno> {
+        let mut fds = [PollFd::new(&self.fifo, PollFlags::OUT)];
+        match rustix::event::poll(&mut fds, Some(&Timespec::default())) {
+            Ok(_) => Ok(!fds[0].revents().contains(PollFlags::ERR)),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
