@@ -82,9 +82,16 @@ fn id_map(map: &[IdMapping]) -> Value {
 fn mount(mount: &Mount) -> Value {
     let (kind, source) = match &mount.kind {
         MountKind::Filesystem { fstype, source } => (text(fstype), text(source)),
-        MountKind::Bind { source, recursive } => {
-            let kind = if *recursive { "rbind" } else { "bind" };
-            (kind.to_owned(), source.display().to_string())
+        MountKind::Bind {
+            source,
+            recursive,
+            links,
+        } => {
+            let mut kind = vec![if *recursive { "rbind" } else { "bind" }];
+            kind.extend(links.bind_source.then_some("src-nofollow"));
+            kind.extend(links.cover_destination.then_some("dest-nofollow"));
+            kind.extend(links.copy.then_some("copy-symlink"));
+            (kind.join(" "), source.display().to_string())
         }
         MountKind::Cgroup => ("cgroup".to_owned(), String::new()),
         MountKind::Remount { bind: true } => ("bind remount".to_owned(), String::new()),

@@ -38,9 +38,17 @@ pub fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, Failure> {
     let image = |path: &Path| Some(Path::new("/").join(path.strip_prefix(&plan.rootfs.path).ok()?));
     let other_root = plan.namespaces.has(NEW_USER) && Uid::effective().is_root();
     for (i, mount) in plan.mounts.iter().enumerate() {
-        let MountKind::Bind { source, recursive } = &mount.kind else {
+        let MountKind::Bind {
+            source,
+            recursive,
+            links,
+        } = &mount.kind
+        else {
             continue;
         };
+        if links.copy && source.is_symlink() {
+            continue;
+        }
         let is_made_here = mount.id_map.is_some() || other_root && only_root_reaches(source);
         if let Some(inside) = image(source).filter(|_| is_made_here) {
             let covers = |earlier: &Mount| inside.starts_with(&earlier.destination);
@@ -52,10 +60,15 @@ pub fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, Failure> {
                 )));
             }
         }
+        let from = Source {
+            path: source,
+            recursive: *recursive,
+            nofollow: links.bind_source,
+        };
         if let Some(id_map) = &mount.id_map {
-            trees.push((i, mapped(plan, source, *recursive, id_map, i)?));
+            trees.push((i, mapped(plan, &from, id_map, i)?));
         } else if is_made_here || other_root && !recursive && has_mounts_below(source) {
-            trees.push((i, cloned(plan, source, *recursive, i)?));
+            trees.push((i, cloned(plan, &from, i)?));
         }
     }
     Ok(trees)
@@ -82,8 +95,16 @@ fn has_mounts_below(source: &Path) -> bool {
     points.into_iter().any(|point| point.starts_with(&below))
 }
 
-fn cloned(plan: &Plan, source: &Path, recursive: bool, i: usize) -> Result<OwnedFd, Failure> {
-    let tree = clone_mount_at(source, recursive)
+/// What a bind mount is a copy of.
+struct Source<'a> {
+    path: &'a Path,
+    recursive: bool,
+    nofollow: bool,
+}
+
+fn cloned(plan: &Plan, from: &Source<'_>, i: usize) -> Result<OwnedFd, Failure> {
+    let source = from.path;
+    let tree = clone_mount_at(source, from.recursive, from.nofollow)
         .explain(|| format!("mounts[{i}].source: cannot bind {}", source.display()))?;
     // Made in the host's mount namespace: without this, what is mounted on it inside would appear on the host.
     let mut propagation = pivot::initial_propagation(&plan.rootfs);
@@ -101,8 +122,8 @@ fn cloned(plan: &Plan, source: &Path, recursive: bool, i: usize) -> Result<Owned
     Ok(tree)
 }
 
-fn mapped(plan: &Plan, source: &Path, recursive: bool, id_map: &IdMap, i: usize) -> Result<OwnedFd, Failure> {
-    let tree = cloned(plan, source, recursive, i)?;
+fn mapped(plan: &Plan, from: &Source<'_>, id_map: &IdMap, i: usize) -> Result<OwnedFd, Failure> {
+    let tree = cloned(plan, from, i)?;
     let namespace = match &id_map.by {
         MappedBy::Maps { uid, gid } => user_namespace(uid, gid)
             .map_err(|failure| Failure::new(format!("mounts[{i}]: cannot make the id mapping: {failure}")))?,
@@ -112,7 +133,7 @@ fn mapped(plan: &Plan, source: &Path, recursive: bool, id_map: &IdMap, i: usize)
     set_id_map(&tree, namespace, id_map.recursive).explain(|| {
         format!(
             "mounts[{i}].options: cannot map the owners of {} (not every filesystem can)",
-            source.display()
+            from.path.display()
         )
     })?;
     Ok(tree)

@@ -23,7 +23,7 @@ use rustix::process::Pid;
 
 use super::Result;
 use crate::init::failure::{Explain, Failure};
-use crate::plan::{Mount, MountKind, Plan};
+use crate::plan::{Links, Mount, MountKind, Plan};
 use crate::rootfs::console;
 
 /// Where the container finds it.
@@ -55,6 +55,7 @@ pub fn offer(plan: &mut Plan) -> bool {
         kind: MountKind::Bind {
             source: PathBuf::from(NOTIFY_DIR),
             recursive: false,
+            links: Links::default(),
         },
         flags: 0,
         attributes: Attributes {

@@ -185,6 +185,17 @@ pub(crate) enum MappedBy {
     Namespace(PathBuf),
 }
 
+/// What becomes of a symbolic link that is the last component of a bind mount's path. Without any of these it is followed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Links {
+    /// `src-nofollow`: a source that is a link is bound itself.
+    pub bind_source: bool,
+    /// `dest-nofollow`: a destination that is a link is covered itself.
+    pub cover_destination: bool,
+    /// `copy-symlink`: a source that is a link is made anew at the destination, and nothing is mounted.
+    pub copy: bool,
+}
+
 /// The kinds of [`Mount`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MountKind {
@@ -201,6 +212,8 @@ pub(crate) enum MountKind {
         source: PathBuf,
         /// `rbind`: take the mounts below it too.
         recursive: bool,
+        /// What becomes of links at either end.
+        links: Links,
     },
     /// The container's view of the control groups, whatever the host's layout is (`"type": "cgroup"`).
     Cgroup,

@@ -6,6 +6,8 @@
 use nix::mount::MsFlags;
 use nucleus_sys::mount::{Attributes, attr};
 
+use super::Links;
+
 /// What one option means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
@@ -29,6 +31,8 @@ pub(crate) enum Meaning {
     CopyUp,
     /// `remount`.
     Remount,
+    /// `src-nofollow`, `dest-nofollow`, `copy-symlink`: as crun has them.
+    Links(Links),
     /// `idmap`, or with true `ridmap`.
     IdMap(bool),
 }
@@ -108,6 +112,18 @@ pub(crate) fn meaning(option: &str) -> Option<Meaning> {
         "rnorelatime" => Meaning::RecursiveAtime(Atime::Unchanged),
         "tmpcopyup" => Meaning::CopyUp,
         "remount" => Meaning::Remount,
+        "src-nofollow" => Meaning::Links(Links {
+            bind_source: true,
+            ..Links::default()
+        }),
+        "dest-nofollow" => Meaning::Links(Links {
+            cover_destination: true,
+            ..Links::default()
+        }),
+        "copy-symlink" => Meaning::Links(Links {
+            copy: true,
+            ..Links::default()
+        }),
         "idmap" => Meaning::IdMap(false),
         "ridmap" => Meaning::IdMap(true),
         _ => return None,

@@ -11,7 +11,7 @@ use nucleus_sys::mount::{Attributes, attr};
 use oci_spec::runtime as oci;
 
 use super::mount_options::{Atime, Meaning, meaning};
-use super::{IdMapping, Mount, MountKind, Namespaces, PlanError, id_maps, paths};
+use super::{IdMapping, Links, Mount, MountKind, Namespaces, PlanError, id_maps, paths};
 
 /// Files below `/proc` that lxcfs and its like replace; everything else there is the kernel's alone.
 const PROC_FILES: [&str; 11] = [
@@ -34,6 +34,8 @@ const LONGEST_DATA: usize = 4095;
 /// What a bind mount does not keep of its source's flags once it has options for such flags: as with mount(8), they are all
 /// flags of the new mount. The mode of access times stays.
 const UNASKED: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW;
+
+const FOR_BINDS: &str = "src-nofollow, dest-nofollow and copy-symlink are for bind mounts";
 
 /// What a mount's meaning depends on besides itself.
 pub(crate) struct Surroundings<'a> {
@@ -167,6 +169,7 @@ struct Words {
     remount: bool,
     /// `Some(true)` for `ridmap`.
     id_map: Option<bool>,
+    links: Links,
     /// An option of the superblock was given.
     superblock: bool,
     /// An option for the flags of this mount was given, `rw` and its like included.
@@ -217,6 +220,11 @@ impl Words {
             Meaning::RecursiveAtime(mode) => mode.apply(&mut self.recursive),
             Meaning::CopyUp => self.copy_up = true,
             Meaning::Remount => self.remount = true,
+            Meaning::Links(links) => {
+                self.links.bind_source |= links.bind_source;
+                self.links.cover_destination |= links.cover_destination;
+                self.links.copy |= links.copy;
+            }
             Meaning::IdMap(recursive) => self.id_map = Some(recursive || self.id_map == Some(true)),
             Meaning::Propagation(word) => self.propagate(word),
             Meaning::Nothing => {}
@@ -274,7 +282,15 @@ fn destination(mount: &oci::Mount, i: usize, warnings: &mut Vec<String>) -> Resu
 fn kind(mount: &oci::Mount, words: &Words, i: usize, bundle: &Path) -> Result<MountKind, PlanError> {
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     paths::no_nul(source, format_args!("mounts[{i}].source"))?;
+    let links = words.links;
+    let refuse = |why: &str| Err(PlanError::new(format_args!("mounts[{i}].options"), why));
+    if links.copy && (links.bind_source || links.cover_destination) {
+        return refuse("copy-symlink excludes src-nofollow and dest-nofollow");
+    }
     if words.remount {
+        if links != Links::default() {
+            return refuse(FOR_BINDS);
+        }
         return Ok(MountKind::Remount {
             bind: words.bind.is_some(),
         });
@@ -296,7 +312,11 @@ fn kind(mount: &oci::Mount, words: &Words, i: usize, bundle: &Path) -> Result<Mo
         return Ok(MountKind::Bind {
             source: bundle.join(source),
             recursive,
+            links,
         });
+    }
+    if links != Links::default() {
+        return refuse(FOR_BINDS);
     }
     match mount.typ().as_deref() {
         None | Some("" | "none") => Err(PlanError::new(

@@ -44,7 +44,7 @@ pub enum View {
 pub fn mount(root: &Root, mount: &Mount, view: &View, procfs: &OwnedFd) -> Result<(), Errno> {
     match view {
         View::Unified { source, foreign } => {
-            let tree = clone_mount_at(source, false)?;
+            let tree = clone_mount_at(source, false, false)?;
             set_attributes(&tree, attributes(mount, *foreign), false)?;
             attach(tree, directory(root, &mount.destination, false)?.0)
         }
@@ -61,7 +61,7 @@ pub fn mount(root: &Root, mount: &Mount, view: &View, procfs: &OwnedFd) -> Resul
             let tmpfs = mounted_on(&target)?;
             for (name, source) in hierarchies {
                 rustix::fs::mkdirat(&tmpfs, name, rustix::fs::Mode::from_raw_mode(0o755))?;
-                let tree = clone_mount_at(source, false)?;
+                let tree = clone_mount_at(source, false, false)?;
                 set_attributes(&tree, attributes(mount, *foreign), false)?;
                 // Were a link put there, it would not be followed: that takes MOVE_MOUNT_T_SYMLINKS.
                 rustix::mount::move_mount(tree, c"", &tmpfs, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;

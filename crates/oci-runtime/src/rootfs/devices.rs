@@ -121,7 +121,7 @@ fn check_same(found: &rustix::fs::Stat, device: &Device) -> Result<(), Errno> {
 }
 
 fn bind_from_host(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<(), Errno> {
-    let tree = clone_mount_at(&device.path, false)?;
+    let tree = clone_mount_at(&device.path, false, false)?;
     check_same(&rustix::fs::fstat(&tree)?, device)?;
     let plain = Attributes {
         set: attr::NOSUID | attr::NOEXEC,

@@ -15,7 +15,7 @@ use rustix::mount::MountFlags;
 use super::root::{Names, PROC_MAGIC, Root, attach, clone_mount_at, is_dir, mount_on, mounted_on};
 use super::{cgroup_mount, copy_up};
 use crate::init::failure::{Explain, Failure};
-use crate::plan::{Mount, MountKind};
+use crate::plan::{Links, Mount, MountKind};
 
 /// Makes every mount of the plan below `root`. The working directory is another one after that; `procfs` is the host's.
 ///
@@ -34,14 +34,19 @@ pub fn mount_all(
             MountKind::Filesystem { fstype, source } => {
                 new_filesystem(root, mount, fstype, source, procfs).map_err(|error| explain_target(error, name()))?;
             }
-            MountKind::Bind { source, recursive } => {
+            MountKind::Bind {
+                source,
+                recursive,
+                links,
+            } => {
                 let made = id_mapped.iter().find(|(i, _)| *i == index);
                 match made {
-                    Some((_, tree)) => bind(root, mount, tree),
+                    Some((_, tree)) => bind(root, mount, tree, *links),
+                    None if links.copy && source.is_symlink() => copy_link(root, mount, source),
                     None => {
-                        let tree = clone_mount_at(source, *recursive)
+                        let tree = clone_mount_at(source, *recursive, links.bind_source)
                             .explain(|| format!("mounts[{index}].source: cannot bind {}", source.display()))?;
-                        bind(root, mount, &tree)
+                        bind(root, mount, &tree, *links)
                     }
                 }
                 .map_err(|error| explain_target(error, name()))?;
@@ -133,7 +138,7 @@ fn new_filesystem(
 /// owns the network namespace, and with the host's network that is the host's.
 fn bind_sysfs(target: &OwnedFd, flags: MountFlags) -> Result<(), Errno> {
     tracing::debug!("mounts: the network namespace belongs to another user namespace, so /sys is the host's");
-    let tree = clone_mount_at(Path::new("/sys"), true)?;
+    let tree = clone_mount_at(Path::new("/sys"), true, false)?;
     set_attributes(&tree, copy_up::attributes_of(flags), true)?;
     attach(tree, target)
 }
@@ -158,8 +163,19 @@ pub(super) fn directory(root: &Root, destination: &Path, ordinary: bool) -> Resu
     Ok((target, is_new))
 }
 
-fn bind(root: &mut Root, mount: &Mount, tree: &OwnedFd) -> Result<(), Errno> {
+/// `copy-symlink`: the destination becomes the link that the source is.
+fn copy_link(root: &Root, mount: &Mount, source: &Path) -> Result<(), Errno> {
+    root.make_link(&mount.destination, &rustix::fs::readlink(source, Vec::new())?)
+}
+
+fn bind(root: &mut Root, mount: &Mount, tree: &OwnedFd, links: Links) -> Result<(), Errno> {
     apply_attributes(tree, mount)?;
+    if links.cover_destination
+        && let Some(link) = root.link(&mount.destination)?
+    {
+        refuse_hidden_proc(&link, &mount.destination)?;
+        return attach(tree, link);
+    }
     if !is_dir(tree)? {
         // mount(2) calls both mix-ups ENOTDIR, and engines have a hint for its text; to EISDIR they give other exit codes.
         let target = root

@@ -7,7 +7,7 @@
 //! /proc, /sys and /dev is looked up from the mount itself: masks land on the container's procfs, wherever its
 //! mount point has been moved to (CVE-2019-19921, CVE-2025-31133).
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -176,6 +176,42 @@ impl Root {
         self.make(path, Kind::File, MOST_LINKS)
     }
 
+    /// Makes a symbolic link to `target` at `path`, and the directories that lead there. One that is there already serves.
+    ///
+    /// # Errors
+    /// `EEXIST` for anything else that is there, `EXDEV` inside of /proc; else as symlinkat(2).
+    pub fn make_link(&self, path: &Path, target: &CStr) -> Result<(), Errno> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::INVAL);
+        };
+        let parent = self.make_dir(parent)?;
+        if rustix::fs::fstatfs(&parent)?.f_type as u64 == PROC_MAGIC {
+            return Err(Errno::XDEV);
+        }
+        match rustix::fs::symlinkat(target, &parent, name) {
+            Err(Errno::EXIST) => match rustix::fs::readlinkat(&parent, name, Vec::new()) {
+                Ok(found) if found.as_c_str() == target => Ok(()),
+                _ => Err(Errno::EXIST),
+            },
+            other => other,
+        }
+    }
+
+    /// The symbolic link at `path`, opened itself; `None` where something else is, or nothing.
+    ///
+    /// # Errors
+    /// As openat2(2).
+    pub fn link(&self, path: &Path) -> Result<Option<OwnedFd>, Errno> {
+        match self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(None),
+            found => {
+                let found = found?;
+                let mode = rustix::fs::fstat(&found)?.st_mode;
+                Ok(rustix::fs::FileType::from_raw_mode(mode).is_symlink().then_some(found))
+            }
+        }
+    }
+
     fn make(&self, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd, Errno> {
         let flags = if kind == Kind::Directory {
             OFlags::PATH | OFlags::DIRECTORY
@@ -342,12 +378,14 @@ pub fn clone_mount(from: impl AsFd, recursive: bool) -> Result<OwnedFd, Errno> {
     rustix::mount::open_tree(from, c"", clone_flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH)
 }
 
-/// [`clone_mount`] of a host path.
+/// [`clone_mount`] of a host path; with `nofollow`, of the link itself where the path ends in one.
 ///
 /// # Errors
 /// As open_tree(2).
-pub fn clone_mount_at(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
-    rustix::mount::open_tree(rustix::fs::CWD, path, clone_flags(recursive))
+pub fn clone_mount_at(path: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = clone_flags(recursive);
+    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, nofollow);
+    rustix::mount::open_tree(rustix::fs::CWD, path, flags)
 }
 
 pub(super) fn clone_flags(recursive: bool) -> OpenTreeFlags {

@@ -13,6 +13,7 @@ mod mounts;
 mod mounts_flags;
 mod mounts_host;
 mod mounts_idmap;
+mod mounts_links;
 mod namespaces;
 mod net_devices;
 mod paths;

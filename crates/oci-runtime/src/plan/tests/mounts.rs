@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{plan, refused};
 use crate::plan::mount_options::meaning;
-use crate::plan::{Mount, MountKind};
+use crate::plan::{Links, Mount, MountKind};
 
 fn mount(mount: Value) -> Mount {
     plan(json!({"mounts": [mount]})).mounts.remove(0)
@@ -195,7 +195,8 @@ fn a_relative_source_is_below_the_bundle() {
         m.kind,
         MountKind::Bind {
             source: "/bundle/data/x".into(),
-            recursive: false
+            recursive: false,
+            links: Links::default(),
         }
     );
 }
