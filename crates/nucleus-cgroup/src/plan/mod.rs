@@ -39,6 +39,9 @@ pub struct Plan {
     /// Missing permission to make a directory that carries no limit means "run without it": rootless, and config.json
     /// does not insist on a place.
     pub(crate) optional: bool,
+    /// The same for v2 beside v1, wherever config.json places the container: who may write to groups of v1 need not have one
+    /// there, and runc makes none there.
+    pub(crate) unified_optional: bool,
     /// The scope that systemd makes for it; `None` with the cgroup filesystem's driver.
     pub(crate) unit: Option<Unit>,
     /// Driver and unit of a container that runs, which systemd is to know the new limits of.
@@ -126,6 +129,7 @@ impl Plan {
             plan.devices = devices(resources, layout)?;
         }
         plan.optional = rootless && matches!(place, Place::Relative(_));
+        plan.unified_optional = rootless && layout.mode == Mode::Hybrid;
         Ok(plan)
     }
 
@@ -185,7 +189,9 @@ impl Plan {
 
     /// True when the container can do without this directory.
     pub(crate) fn can_lack(&self, directory: usize) -> bool {
-        self.optional && self.writes.iter().all(|write| write.directory != directory)
+        let unified = self.directories[directory].version == Version::V2;
+        let optional = self.optional || self.unified_optional && unified;
+        optional && self.writes.iter().all(|write| write.directory != directory)
     }
 
     /// True when there is no hierarchy to work on.

@@ -182,6 +182,28 @@ fn a_rootless_run_that_asks_for_something_insists_on_it() {
 }
 
 #[test]
+fn v2_beside_v1_is_not_asked_of_a_rootless_run() {
+    let compile = |resources: &str, rootless| {
+        let resources: LinuxResources = serde_json::from_str(resources).unwrap();
+        Plan::compile(Some(&resources), Some("/a"), "id", &layout(Mode::Hybrid), rootless).unwrap()
+    };
+    let of_v2 = |plan: &Plan| {
+        plan.directories
+            .iter()
+            .position(|dir| dir.version == Version::V2)
+            .unwrap()
+    };
+    let plan = compile("{}", true);
+    for index in 0..plan.directories.len() {
+        assert_eq!(plan.can_lack(index), index == of_v2(&plan));
+    }
+    let root = compile("{}", false);
+    assert!(!root.can_lack(of_v2(&root)));
+    let limited = compile(r#"{"unified": {"hugetlb.2MB.max": "5"}}"#, true);
+    assert!(!limited.can_lack(of_v2(&limited)));
+}
+
+#[test]
 fn what_only_v1_has() {
     let json = r#"{"cpu": {"realtimePeriod": 100, "realtimeRuntime": 50},
         "blockIO": {"leafWeight": 20, "weightDevice": [{"major": 8, "minor": 0, "leafWeight": 30}]}}"#;

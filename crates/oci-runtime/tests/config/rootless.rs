@@ -4,10 +4,28 @@ use std::os::unix::fs::chown;
 
 use serde_json::{Value, json};
 
-use crate::common::{Cmd, Container, Test, shell, wait_for};
+use crate::common::{Cmd, Container, Test, shell, skip, wait_for};
 
 /// No user of the host has this id.
 const USER: u32 = 23_456;
+
+/// A group in each hierarchy of v1, below which the user may make more; its path there. `None` without v2 beside them.
+fn delegated_on_v1(test: &Test) -> Option<String> {
+    let path = format!("/{}", test.mark());
+    let script = format!(
+        "test -e /sys/fs/cgroup/unified/cgroup.procs || exit 0
+        for mount in $(sed -n 's/.* \\(.*\\) cgroup .*/\\1/p' /proc/mounts); do
+            mkdir -p $mount{path}
+            if [ -e $mount{path}/cpuset.cpus ]; then
+                cat $mount/cpuset.cpus >$mount{path}/cpuset.cpus
+                cat $mount/cpuset.mems >$mount{path}/cpuset.mems
+            fi
+            chown -R {USER}:{USER} $mount{path}
+        done
+        echo yes"
+    );
+    (shell(&script).trim() == "yes").then_some(path)
+}
 
 /// A container that an ordinary user can make: `inside` is what its id is in the container.
 fn bundle<'t>(test: &'t Test, args: &[&str], inside: u32, edit: impl FnOnce(&mut Value)) -> Container<'t> {
@@ -180,4 +198,48 @@ fn only_an_ordinary_users_init_is_dumpable() {
     assert_eq!(owner(&by_root, i64::from(by_root.pid())), 0);
     by_root.kill_and_delete();
     test.nothing_left();
+}
+
+#[test]
+fn groups_of_v1_without_one_of_v2() {
+    let Some(test) = Test::new() else { return };
+    let Some(path) = delegated_on_v1(&test) else {
+        return skip("cgroup v2 is not mounted beside v1");
+    };
+    let place = |config: &mut Value| config["linux"]["cgroupsPath"] = json!(format!("{path}/one"));
+    let c = bundle(&test, &["sleep", "1000"], 0, place);
+    create(&c);
+    as_user(&c, &["start", &c.id]).run().ok();
+    let pid = wait_for("the pid", || {
+        let out = as_user(&c, &["state", &c.id]).run().ok();
+        serde_json::from_str::<Value>(&out.stdout).ok()?["pid"].as_i64()
+    });
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
+    let inside = groups.lines().filter(|line| line.ends_with(&format!(":{path}/one")));
+    let mounts = shell("grep -c ' cgroup ' /proc/mounts");
+    assert_eq!(inside.count().to_string(), mounts.trim(), "{groups}");
+    assert!(
+        !groups
+            .lines()
+            .any(|line| line.starts_with("0::") && line.contains(&path)),
+        "{groups}"
+    );
+    as_user(&c, &["pause", &c.id]).run().ok();
+    as_user(&c, &["resume", &c.id]).run().ok();
+    as_user(&c, &["exec", &c.id, "true"]).run().ok();
+    as_user(&c, &["delete", "--force", &c.id]).run().ok();
+
+    // A limit that only v2 has is not left out.
+    let c = bundle(&test, &["true"], 0, |config| {
+        place(config);
+        config["linux"]["resources"] = json!({ "unified": { "hugetlb.2MB.max": "0" } });
+    });
+    let bundle = c.bundle.to_str().expect("path");
+    as_user(&c, &["run", "--bundle", bundle, &c.id])
+        .run()
+        .fails("linux.resources.unified");
+    shell(&format!(
+        "find /sys/fs/cgroup -depth -path '*{path}*' -type d -exec rmdir {{}} +"
+    ));
+    c.test().nothing_left();
 }
