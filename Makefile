@@ -12,7 +12,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test compare bench bench-smoke fuzz conformance test-engines stress guard lint manual install layout clean
+.PHONY: help build run test compare bench bench-smoke fuzz conformance test-engines stress guard test-bare lint manual install layout clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -28,7 +28,7 @@ run: build ## makes a busybox bundle under .cache/ and runs a container in it
 	@$(RUNTIME) run --bundle .cache/bundle hello-$$$$
 
 test: build ## everything that CI runs; ends with the counts
-	@$(TESTS)/deps.sh lint fuzz guard engines conformance compare
+	@$(TESTS)/deps.sh lint fuzz guard engines conformance compare bare
 	@$(use_host); RUNTIME=$(RUNTIME) $(TESTS)/all.sh
 
 # The benchmark and the floor that it measures against, beside the release binary.
@@ -69,6 +69,10 @@ guard: build ## what each verb costs, in system calls and instructions, is no mo
 	@$(use_host); NUCLEUS_TEST_RUNTIME=$(RUNTIME) $(if $(RECORD),NUCLEUS_TEST_RECORD=1) \
 		cargo test --quiet --locked --package oci-runtime --test cost -- --show-output
 	@RUNTIME=$(RUNTIME) $(TESTS)/vm/icount.sh $(if $(RECORD),record)
+
+test-bare: ## the README's commands in a fresh Debian 12 with git, make and ca-certificates alone
+	@$(TESTS)/deps.sh bare
+	@$(TESTS)/bare.sh
 
 lint: build ## formatting, clippy, licences, shell scripts
 	@$(TESTS)/deps.sh lint

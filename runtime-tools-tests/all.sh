@@ -76,6 +76,7 @@ everything() {
     "$T/engines/run.sh"
     "$T/stress.sh"
     "$T/vm/test.sh"
+    "$T/bare.sh"
 }
 
 # The names, each with the first lines of the reason.

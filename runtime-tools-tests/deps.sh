@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing: deps.sh build|bench|compare|lint|fuzz|guard|engines|conformance|vm [...]. Called by the
+# Installs the Debian packages that are missing: deps.sh build|bare|bench|compare|lint|fuzz|guard|engines|conformance|vm [...]. Called by the
 # Makefile, the last by vm/test.sh.
 # Rules: quiet and without effect when all is there; no daemon is started by an installation; where packages cannot be
 # installed (not Debian, not root), it names what is missing and fails.
@@ -20,8 +20,11 @@ for set; do
     build)
         wanted+=(gcc libc6-dev pkg-config libseccomp-dev busybox-static jq ca-certificates)
         recent cargo --version && recent rustc --version || wanted+=(cargo-web rustc-web)
+        # Debian's rustc comes without the linker that obeys hot-text.ld.
+        [ -e "$(rustc --print sysroot 2>/dev/null)/lib/rustlib/$(rustc -vV 2>/dev/null | sed -n 's/^host: //p')/bin/gcc-ld" ] || wanted+=(lld)
         ;;
     compare) wanted+=(gcc libc6-dev python3 mmdebstrap patchelf util-linux) ;;
+    bare) wanted+=(mmdebstrap util-linux) ;;
     bench) wanted+=(runc crun mmdebstrap patchelf util-linux) ;;
     lint)
         wanted+=(shellcheck python3)

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # What each verb costs beside crun, in instructions and not in time: icount.sh [record]. A guest whose clocks count
 # instructions (run.sh --icount), the kernel's own included, runs guest/icount with the release build RUNTIME. A verb that
-# needs a tenth more than icount.txt says, of anything, fails. Called by test.sh and by `make guard`.
+# needs a tenth more than icount.txt says, of anything, fails; memory is judged only for a binary that the recorded compiler
+# and linker have built. Called by test.sh and by `make guard`.
 # `record` writes icount.txt: lower figures are how a gain is kept; higher ones need a reason in the commit's message.
-# Rules: lines "ok NAME" and "not ok NAME" as guest/tests prints them, and "# " before what is for people. A debug build
+# Rules: lines "ok NAME", "not ok NAME" and "skip NAME: why" as guest/tests prints them, and "# " before what is for people. A debug build
 # is refused.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,6 +18,11 @@ if readelf -S "$RUNTIME" | grep -q '\.symtab'; then
     echo "# RUNTIME ($RUNTIME) is not stripped, so it is no release build"
     exit 1
 fi
+# Which functions lie together, and so how much of the program comes into memory, is the compiler's and the linker's work.
+builders() {
+    readelf -p .comment "$RUNTIME" | sed -n 's/.*\(rustc\) version \([0-9]*\.[0-9]*\).*/\1 \2/p; s/.*Linker:.*\(LLD\) \([0-9]*\).*/\1 \2/p' \
+        | sort | paste -sd, | sed 's/,/, /g; s/^/# built by /'
+}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/share"
@@ -44,6 +50,7 @@ if [ "${1:-}" = record ]; then
     {
         echo "# What each verb costs in the guest of icount.sh, medians of $ROUNDS. Written by \`make guard RECORD=1\`, see docs/performance.md."
         grep -E '^# (kernel|crun) [0-9]' "$work/lines"
+        builders
         echo "# verb      elapsed    processor  of-crun%   faults  kilobytes"
         cat "$work/now"
     } >"$TABLE"
@@ -54,7 +61,12 @@ for what in kernel crun; do
     line=$(grep -E "^# $what [0-9]" "$work/lines")
     grep -qxF -- "$line" "$TABLE" || { same=no && echo "# recorded with another $what; instructions are compared with crun's only"; }
 done
-awk -v same=$same -v margin=$MARGIN -v beside=$BESIDE '
+built=yes
+builders | grep -qxFf - "$TABLE" || {
+    built=no
+    echo "skip the page faults and the memory of the verbs: $(builders | cut -c 3-), recorded: $(sed -n 's/^# built by //p' "$TABLE")"
+}
+awk -v same=$same -v built=$built -v margin=$MARGIN -v beside=$BESIDE '
     function judge(what, now, then, slack) {
         if (now > then * (1 + margin / 100) + slack) bad = bad sprintf("# %s: %s, recorded %s, %.0f %% more\n", what, now, then, 100 * now / then - 100)
         else if (now < then * (1 - margin / 100) - slack) better = better (better ? ", " : " ") what
@@ -65,7 +77,7 @@ awk -v same=$same -v margin=$MARGIN -v beside=$BESIDE '
         bad = better = ""
         if (same == "yes") { judge("instructions until the end", $2, then[$1, 2], beside); judge("instructions of its own", $3, then[$1, 3]) }
         judge("percent of the instructions of crun", $4, then[$1, 4])
-        judge("page faults", $5, then[$1, 5]); judge("KiB at most", $6, then[$1, 6])
+        if (built == "yes") { judge("page faults", $5, then[$1, 5]); judge("KiB at most", $6, then[$1, 6]) }
         printf "%s cost of %s: %.0f %% of the instructions of crun\n%s", bad ? "not ok" : "ok", $1, $4, bad
         if (better) print "# " $1 ": less than recorded:" better "; `make guard RECORD=1` keeps the gain"
         failed += bad != ""; seen++

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# What the README promises, where nothing is installed: a fresh Debian 12 with git, make and ca-certificates alone, made by
+# mmdebstrap, and in it `make run`, `make lint`, the unit tests, and `make guard`, with Debian's own Rust. Called by
+# `make test-bare` and all.sh. Adds its counts to TALLY. DEADLINE bounds it, in seconds.
+# Rules: the root is a directory below .cache, entered by pivot_root in namespaces of its own (mounts, processes), and removed at
+# the end; the sources are those that git knows, as they are now. From the host come its name servers, its certificates, and the
+# image of the virtual machine if there is one.
+set -euo pipefail
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$HERE/.."
+if [ "${1:-}" = --enter ]; then # in namespaces of its own: --enter ROOT
+    root=$2
+    mount --make-rprivate /
+    mount --bind "$root" "$root"
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    mount --rbind /sys "$root/sys"
+    mount -t tmpfs tmpfs "$root/run"
+    for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt; do
+        [ ! -e "$file" ] || { touch "$root$file" && mount --bind "$file" "$root$file"; }
+    done
+    if [ -e .cache/vm/key ]; then
+        mkdir -p "$root/src/.cache/vm"
+        mount --bind .cache/vm "$root/src/.cache/vm"
+    fi
+    cd "$root"
+    pivot_root . .
+    umount -l .
+    exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb CI=true \
+        LC_ALL=C.UTF-8 bash /src/runtime-tools-tests/bare.sh --inside
+fi
+
+step() { # step NAME COMMAND...
+    local name=$1 begin=$SECONDS
+    shift
+    if "$@" >/tmp/step 2>&1; then
+        echo "ok - bare: $name ($((SECONDS - begin)) s)"
+        grep -E '^(SKIP|skip) ' /tmp/step | sed 's/^skip/SKIP/; s/^SKIP \(- \)\?/SKIP - bare: /' || true
+    else
+        tail -n 60 /tmp/step | sed 's/^/    # /'
+        echo "not ok - bare: $name"
+    fi
+}
+
+# The last part of a release build has one thread; the other processor builds for the tests meanwhile.
+build_tests() {
+    until compgen -G "target/*/release/deps" >/dev/null; do sleep 1; done
+    unit_tests --no-run >/dev/null 2>&1 || true
+}
+unit_tests() {
+    CARGO_BUILD_TARGET=$(rustc -vV | sed -n 's/^host: //p') cargo test --quiet --locked --workspace --lib "$@"
+}
+linked_by_lld() { readelf -p .comment target/*/release/nucleus | grep 'Linker: .*LLD'; }
+
+if [ "${1:-}" = --inside ]; then
+    cd /src
+    ! command -v cargo gcc python3 || { echo 'not ok - bare: there are tools in the root' && exit 1; }
+    build_tests &
+    step 'make run' make run
+    step 'the linker is one that obeys the list of hot functions' linked_by_lld
+    step 'make lint' make lint
+    wait
+    step 'unit tests' unit_tests
+    step 'make guard' make guard
+    exit
+fi
+
+tally() { [ -z "${TALLY:-}" ] || echo "$1 $2 $3" >>"$TALLY"; }
+start=$SECONDS
+work=.cache/bare
+mkdir -p "$work"
+work=$(mktemp -d "$PWD/$work/XXXXXX")
+trap 'rm -rf --one-file-system "$work"' EXIT
+chmod 755 "$work"
+if ! mmdebstrap --quiet --variant=minbase --include=git,make,ca-certificates bookworm "$work/root" >"$work/log" 2>&1; then
+    sed 's/^/    # /' "$work/log"
+    echo 'SKIP - bare: A ROOT OF DEBIAN 12 CANNOT BE MADE (above), so nothing is shown about a machine where nothing is installed'
+    tally 0 0 1
+    exit
+fi
+mkdir "$work/root/src"
+git ls-files -z --cached --others --exclude-standard | tar -c --null --files-from=- | tar -x -C "$work/root/src"
+status=0
+timeout --kill-after=10 "${DEADLINE:-1500}" unshare --mount --pid --fork --kill-child "$0" --enter "$work/root" </dev/null 2>&1 \
+    | tee "$work/out" || status=$?
+count() { grep -c "^$1 - bare: " "$work/out" || true; }
+failed=$(count 'not ok')
+[ "$status" = 0 ] || failed=$((failed + 1))
+[ "$status" = 0 ] || echo "not ok - bare: ended with status $status"
+echo "# bare: $(count ok) passed, $failed failed, $(count SKIP) skipped in $((SECONDS - start)) s"
+tally "$(count ok)" "$failed" "$(count SKIP)"
+[ "$failed" = 0 ]
