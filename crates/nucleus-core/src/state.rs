@@ -132,6 +132,9 @@ pub struct ExecRecord {
     /// Those after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_cpus: Option<Vec<u64>>,
+    /// The SELinux context of a filesystem that is made for the container (`linux.mountLabel`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_label: Option<String>,
     /// All processes have the core scheduling cookie of init.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub core_scheduling: bool,

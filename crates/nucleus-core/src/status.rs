@@ -56,7 +56,7 @@ impl Status {
             (Op::State | Op::Ps | Op::KillAll, _) => Next::Stays,
             (Op::Commit, Creating) => Next::Becomes(Created),
             (Op::Start, Created) => Next::Becomes(Running),
-            (Op::Kill | Op::Update | Op::Events, Created | Running | Paused) => Next::Stays,
+            (Op::Kill | Op::Update | Op::Events | Op::Mounts, Created | Running | Paused) => Next::Stays,
             (Op::Exec, Created | Running) | (Op::ExecIgnorePaused, Created | Running | Paused) => Next::Stays,
             (Op::Pause, Created | Running) => Next::Becomes(Paused),
             (Op::Resume, Paused) => Next::Thaws,
@@ -106,6 +106,8 @@ pub enum Operation {
     Update,
     /// Show statistics.
     Events,
+    /// Add mounts or remove them.
+    Mounts,
     /// Write an image of it; whether it goes on is the caller's choice.
     Checkpoint,
     /// Remove what has stopped, or was never started.
@@ -116,7 +118,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::State,
         Self::Ps,
         Self::Commit,
@@ -129,6 +131,7 @@ impl Operation {
         Self::Resume,
         Self::Update,
         Self::Events,
+        Self::Mounts,
         Self::Checkpoint,
         Self::Delete,
         Self::DeleteForce,

@@ -84,7 +84,7 @@ fn allowed(operation: Operation) -> &'static [Status] {
         Operation::State | Operation::Ps | Operation::KillAll | Operation::DeleteForce => &Status::ALL,
         Operation::Commit => &[Creating],
         Operation::Start => &[Created],
-        Operation::Kill | Operation::Update | Operation::Events => &[Created, Running, Paused],
+        Operation::Kill | Operation::Update | Operation::Events | Operation::Mounts => &[Created, Running, Paused],
         Operation::Exec | Operation::Pause => &[Created, Running],
         Operation::ExecIgnorePaused => &[Created, Running, Paused],
         Operation::Resume => &[Paused],

@@ -51,7 +51,7 @@ core::arch::global_asm!(
 );
 
 /// The subcommands that run from a sealed copy.
-pub const SEALED_VERBS: [&str; 4] = ["create", "run", "exec", "restore"];
+pub const SEALED_VERBS: [&str; 5] = ["create", "run", "exec", "mounts", "restore"];
 
 unsafe extern "C" {
     /// The first byte after the program's variables (ld(1) and lld define it).

@@ -14,6 +14,7 @@ mod features;
 mod kill;
 mod list;
 mod log;
+mod mounts;
 mod pause;
 mod ps;
 mod restore;

@@ -8,8 +8,8 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::arguments::Flags;
 use super::{
-    Global, GlobalFlags, Outcome, check, checkpoint, create, delete, events, exec, features, kill, list, pause, ps,
-    restore, resume, run, spec, start, state, update,
+    Global, GlobalFlags, Outcome, check, checkpoint, create, delete, events, exec, features, kill, list, mounts, pause,
+    ps, restore, resume, run, spec, start, state, update,
 };
 
 /// One subcommand.
@@ -175,6 +175,15 @@ pub const VERBS: &[Verb] = &[
         flags: Flags::Anywhere,
         arguments: list::Args::augment_args,
         main: |matches, global| list::main(&read(matches)?, global.root),
+        supported: true,
+    },
+    Verb {
+        name: "mounts",
+        about: "Add mounts to a container that exists, or remove them",
+        examples: &["mounts add box mounts.json", "mounts remove box mounts.json"],
+        flags: Flags::Anywhere,
+        arguments: mounts::Args::augment_args,
+        main: |matches, global| mounts::main(&read(matches)?, global.root, global.log),
         supported: true,
     },
     Verb {

@@ -161,7 +161,7 @@ fn enter(plan: &Plan, last: &Last, way: Way) -> Result<(), Failure> {
 
 /// Enters all namespaces at once, which the kernel does by the rights of the user namespace among them. Where that does not own
 /// one of the others, those that the caller's rights suffice for are entered before it.
-fn join(init: &OwnedFd, kinds: CloneFlags) -> Result<(), nix::errno::Errno> {
+pub fn join(init: &OwnedFd, kinds: CloneFlags) -> Result<(), nix::errno::Errno> {
     if kinds.is_empty() {
         return Ok(());
     }

@@ -22,6 +22,7 @@ pub mod filter;
 pub mod hold;
 mod home;
 pub mod joined;
+pub mod mounts_child;
 mod process;
 pub mod scheduling;
 mod streams;

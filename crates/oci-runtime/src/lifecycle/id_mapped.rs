@@ -60,15 +60,13 @@ pub fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, Failure> {
                 )));
             }
         }
-        let from = Source {
-            path: source,
-            recursive: *recursive,
-            nofollow: links.bind_source,
-        };
-        if let Some(id_map) = &mount.id_map {
-            trees.push((i, mapped(plan, &from, id_map, i)?));
-        } else if is_made_here || other_root && !recursive && has_mounts_below(source) {
-            trees.push((i, cloned(plan, &from, i)?));
+        if is_made_here || other_root && !recursive && has_mounts_below(source) {
+            let from = Source {
+                path: source,
+                recursive: *recursive,
+                nofollow: links.bind_source,
+            };
+            trees.push((i, tree(&from, mount.id_map.as_deref(), propagation_of(plan), i)?));
         }
     }
     Ok(trees)
@@ -95,48 +93,68 @@ fn has_mounts_below(source: &Path) -> bool {
     points.into_iter().any(|point| point.starts_with(&below))
 }
 
-/// What a bind mount is a copy of.
-struct Source<'a> {
-    path: &'a Path,
-    recursive: bool,
-    nofollow: bool,
-}
-
-fn cloned(plan: &Plan, from: &Source<'_>, i: usize) -> Result<OwnedFd, Failure> {
-    let source = from.path;
-    let tree = clone_mount_at(source, from.recursive, from.nofollow)
-        .explain(|| format!("mounts[{i}].source: cannot bind {}", source.display()))?;
-    // Made in the host's mount namespace: without this, what is mounted on it inside would appear on the host.
-    let mut propagation = pivot::initial_propagation(&plan.rootfs);
+/// What a tree must be cut off with: it is made in the host's mount namespace, so without this, what is mounted on it inside
+/// would appear on the host.
+fn propagation_of(plan: &Plan) -> MountPropagationFlags {
+    let propagation = pivot::initial_propagation(&plan.rootfs);
     if propagation.contains(MountPropagationFlags::SHARED) && plan.namespaces.has(NEW_USER) {
         // The kernel makes every mount that init inherits a slave when the user namespace differs from the host's
         // (mount_namespaces(7)); a mount that the host side makes must be no peer of the host's either.
-        propagation = MountPropagationFlags::DOWNSTREAM;
+        return MountPropagationFlags::DOWNSTREAM;
     }
+    propagation
+}
+
+/// What a bind mount is a copy of.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// The host path.
+    pub path: &'a Path,
+    /// The mounts below it, too.
+    pub recursive: bool,
+    /// A link at the end of the path is meant itself.
+    pub nofollow: bool,
+}
+
+/// A detached copy of the source of a bind mount, with its owners mapped if `id_map` says how. All of it gets this
+/// propagation.
+///
+/// # Errors
+/// Named by `mounts[i]`.
+pub fn tree(
+    from: &Source<'_>,
+    id_map: Option<&IdMap>,
+    propagation: MountPropagationFlags,
+    i: usize,
+) -> Result<OwnedFd, Failure> {
+    let source = from.path;
+    let tree = clone_mount_at(source, from.recursive, from.nofollow)
+        .explain(|| format!("mounts[{i}].source: cannot bind {}", source.display()))?;
     let cut_off = Attributes {
         propagation: u64::from(propagation.bits()) & !nix::libc::MS_REC,
         ..Attributes::default()
     };
     set_attributes(&tree, cut_off, true)
         .explain(|| format!("mounts[{i}]: cannot change the propagation of {}", source.display()))?;
+    if let Some(id_map) = id_map {
+        map_owners(&tree, source, id_map, i)?;
+    }
     Ok(tree)
 }
 
-fn mapped(plan: &Plan, from: &Source<'_>, id_map: &IdMap, i: usize) -> Result<OwnedFd, Failure> {
-    let tree = cloned(plan, from, i)?;
+fn map_owners(tree: &OwnedFd, source: &Path, id_map: &IdMap, i: usize) -> Result<(), Failure> {
     let namespace = match &id_map.by {
         MappedBy::Maps { uid, gid } => user_namespace(uid, gid)
             .map_err(|failure| Failure::new(format!("mounts[{i}]: cannot make the id mapping: {failure}")))?,
         MappedBy::Namespace(path) => rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .explain(|| format!("mounts[{i}]: cannot open {}", path.display()))?,
     };
-    set_id_map(&tree, namespace, id_map.recursive).explain(|| {
+    set_id_map(tree, namespace, id_map.recursive).explain(|| {
         format!(
             "mounts[{i}].options: cannot map the owners of {} (not every filesystem can)",
-            from.path.display()
+            source.display()
         )
-    })?;
-    Ok(tree)
+    })
 }
 
 /// A user namespace with these maps and nobody in it.

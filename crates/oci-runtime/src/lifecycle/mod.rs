@@ -17,6 +17,7 @@ mod id_mapped;
 mod id_maps;
 pub mod kill;
 mod listener;
+pub mod mounts;
 mod net_devices;
 pub mod notify;
 mod pid_file;

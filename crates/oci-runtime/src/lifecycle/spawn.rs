@@ -158,6 +158,21 @@ impl Drop for Init {
     }
 }
 
+/// A process that does one thing and ends: it calls `run`, whose result is its exit code. What `context` owns belongs to that
+/// process alone afterwards.
+///
+/// # Errors
+/// As clone3(2).
+pub fn child<T>(context: T, run: impl FnOnce(T) -> i32) -> Result<Init, Failure> {
+    match clone3(&Clone { flags: 0, cgroup: None }).map_err(cannot_clone)? {
+        Forked::Child => std::process::exit(run(context)),
+        Forked::Parent(pid, pidfd) => Ok(Init {
+            pid,
+            pidfd: Some(pidfd),
+        }),
+    }
+}
+
 /// A process that was cloned, and what it was given: until it is known to live, that may be needed once more.
 pub struct Cloned<N> {
     init: Init,

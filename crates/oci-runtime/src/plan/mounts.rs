@@ -14,7 +14,7 @@ use super::mount_options::{Atime, Meaning, meaning};
 use super::{IdMapping, Links, Mount, MountKind, Namespaces, PlanError, id_maps, paths};
 
 /// Files below `/proc` that lxcfs and its like replace; everything else there is the kernel's alone.
-const PROC_FILES: [&str; 11] = [
+pub(super) const PROC_FILES: [&str; 11] = [
     "/proc/cpuinfo",
     "/proc/diskstats",
     "/proc/loadavg",
@@ -261,7 +261,8 @@ fn change(attributes: &mut Attributes, bit: u64, set: bool) {
     switch(&mut attributes.clear, bit, !set);
 }
 
-fn destination(mount: &oci::Mount, i: usize, warnings: &mut Vec<String>) -> Result<PathBuf, PlanError> {
+/// Where the mount goes, cleaned.
+pub(super) fn destination(mount: &oci::Mount, i: usize, warnings: &mut Vec<String>) -> Result<PathBuf, PlanError> {
     let written = mount.destination();
     paths::no_nul(written, format_args!("mounts[{i}].destination"))?;
     if !written.is_absolute() {

@@ -17,12 +17,35 @@ use super::root::attach;
 /// # Errors
 /// As fsconfig(2), and as the calls that copy.
 pub fn mount(target: &OwnedFd, flags: MountFlags, data: &[u8]) -> Result<(), Errno> {
+    attach(detached(flags, data, Some(target))?, target)
+}
+
+/// A tmpfs that is not attached yet, with a copy of `source` in it if there is one.
+///
+/// # Errors
+/// As [`mount`].
+pub(super) fn detached(flags: MountFlags, data: &[u8], source: Option<&OwnedFd>) -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(&context, "source", "tmpfs")?;
+    configure(&context, flags, data)?;
+    rustix::mount::fsconfig_create(&context)?;
+    let tmpfs = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    if let Some(source) = source {
+        copy_dir(&reopen_dir(source)?, &tmpfs)?;
+    }
+    let attributes = attributes_of(flags);
+    if !attributes.is_empty() {
+        nucleus_sys::mount::set_attributes(&tmpfs, attributes, false)?;
+    }
+    Ok(tmpfs)
+}
+
+/// Gives the context of a tmpfs its options.
+fn configure(context: &OwnedFd, flags: MountFlags, data: &[u8]) -> Result<(), Errno> {
+    rustix::mount::fsconfig_set_string(context, "source", "tmpfs")?;
     for option in options(data).iter().filter(|option| !option.is_empty()) {
         match option.iter().position(|byte| *byte == b'=') {
-            Some(at) => rustix::mount::fsconfig_set_string(&context, &option[..at], &option[at + 1..])?,
-            None => rustix::mount::fsconfig_set_flag(&context, option)?,
+            Some(at) => rustix::mount::fsconfig_set_string(context, &option[..at], &option[at + 1..])?,
+            None => rustix::mount::fsconfig_set_flag(context, option)?,
         }
     }
     let superblock = [
@@ -31,17 +54,9 @@ pub fn mount(target: &OwnedFd, flags: MountFlags, data: &[u8]) -> Result<(), Err
         (MountFlags::LAZYTIME, "lazytime"),
     ];
     for (_, option) in superblock.iter().filter(|(flag, _)| flags.contains(*flag)) {
-        rustix::mount::fsconfig_set_flag(&context, *option)?;
+        rustix::mount::fsconfig_set_flag(context, *option)?;
     }
-    rustix::mount::fsconfig_create(&context)?;
-    let tmpfs = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    let source = reopen_dir(target)?;
-    copy_dir(&source, &tmpfs)?;
-    let attributes = attributes_of(flags);
-    if !attributes.is_empty() {
-        nucleus_sys::mount::set_attributes(&tmpfs, attributes, false)?;
-    }
-    attach(tmpfs, target)
+    Ok(())
 }
 
 /// Splits data at its commas, but for those between quotation marks, as mount(2) does with labels; the marks go.

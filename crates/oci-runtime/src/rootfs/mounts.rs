@@ -61,7 +61,7 @@ pub fn mount_all(
 }
 
 /// What stands before the reason in an error, in the words that runc's users know.
-fn describe(mount: &Mount) -> String {
+pub(super) fn describe(mount: &Mount) -> String {
     let destination = mount.destination.display();
     match &mount.kind {
         MountKind::Filesystem { fstype, .. } => format!("{} at {destination}", fstype.to_string_lossy()),
@@ -71,7 +71,7 @@ fn describe(mount: &Mount) -> String {
     }
 }
 
-fn explain_target(error: Errno, what: String) -> Failure {
+pub(super) fn explain_target(error: Errno, what: String) -> Failure {
     match error {
         Errno::LOOP => Failure::new(format!("{what}: must be mounted on ordinary directory")),
         Errno::XDEV => Failure::new(format!("{what}: a link of the image leads inside /proc")),
@@ -93,19 +93,11 @@ fn new_filesystem(
         // The devices are still to be made; `seal_dev` makes it read-only after that.
         flags -= MountFlags::RDONLY;
     }
-    let mut data = mount.data.to_bytes().to_vec();
-    if fstype == c"tmpfs"
-        && !is_new
-        && !data
-            .split(|byte| *byte == b',')
-            .any(|option| option.starts_with(b"mode="))
-    {
-        // As runc: without `mode` a tmpfs gets the mode of the directory that it covers. On one that was missing it keeps
-        // the kernel's 1777.
-        let mode = rustix::fs::fstat(&target)?.st_mode & 0o7777;
-        let comma = if data.is_empty() { "" } else { "," };
-        data.extend(format!("{comma}mode={mode:o}").into_bytes());
-    }
+    let data = if fstype == c"tmpfs" && !is_new {
+        with_mode_of(&target, mount)?
+    } else {
+        mount.data.to_bytes().to_vec()
+    };
     if mount.copy_up {
         copy_up::mount(&target, flags, &data)?;
     } else {
@@ -132,6 +124,19 @@ fn new_filesystem(
         root.anchor(&mount.destination, made, names);
     }
     Ok(())
+}
+
+/// The data of a tmpfs that covers a directory of the image. As runc: without `mode` it gets the mode of the directory. On
+/// one that was missing it keeps the kernel's 1777.
+pub(super) fn with_mode_of(covered: &OwnedFd, mount: &Mount) -> Result<Vec<u8>, Errno> {
+    let mut data = mount.data.to_bytes().to_vec();
+    let mut options = data.split(|byte| *byte == b',');
+    if !options.any(|option| option.starts_with(b"mode=")) {
+        let mode = rustix::fs::fstat(covered)?.st_mode & 0o7777;
+        let comma = if data.is_empty() { "" } else { "," };
+        data.extend(format!("{comma}mode={mode:o}").into_bytes());
+    }
+    Ok(data)
 }
 
 /// The host's sysfs, with the mounts below it, in place of a new one: the kernel makes one only for the user namespace that
@@ -194,7 +199,7 @@ fn bind(root: &mut Root, mount: &Mount, tree: &OwnedFd, links: Links) -> Result<
 
 /// A destination outside of /proc must not lead into it through a link of the image: the plan has checked those below
 /// /proc by name (CVE-2019-16884).
-fn refuse_hidden_proc(target: &OwnedFd, destination: &Path) -> Result<(), Errno> {
+pub(super) fn refuse_hidden_proc(target: &OwnedFd, destination: &Path) -> Result<(), Errno> {
     if destination.starts_with("/proc") || rustix::fs::fstatfs(target)?.f_type as u64 != PROC_MAGIC {
         return Ok(());
     }
@@ -219,7 +224,11 @@ fn remount(root: &Root, mount: &Mount, bind: bool, procfs: &OwnedFd) -> Result<(
     apply_attributes(target, mount)
 }
 
-fn apply_attributes(made: impl AsFd, mount: &Mount) -> Result<(), Errno> {
+/// Gives a mount the attributes and the propagation that its options ask for.
+///
+/// # Errors
+/// As mount_setattr(2).
+pub fn apply_attributes(made: impl AsFd, mount: &Mount) -> Result<(), Errno> {
     if !mount.recursive.is_empty() {
         set_attributes(&made, mount.recursive, true)?;
     }

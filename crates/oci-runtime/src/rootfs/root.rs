@@ -7,6 +7,7 @@
 //! /proc, /sys and /dev is looked up from the mount itself: masks land on the container's procfs, wherever its
 //! mount point has been moved to (CVE-2019-19921, CVE-2025-31133).
 
+use std::cell::RefCell;
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +16,8 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+
+use super::made::Made;
 
 /// `PROC_SUPER_MAGIC` of statfs(2).
 pub const PROC_MAGIC: u64 = 0x9fa0;
@@ -33,6 +36,8 @@ pub struct Root {
     fd: OwnedFd,
     /// Those of [`ANCHORS`] that are known by now.
     anchors: [Option<Anchor>; ANCHORS.len()],
+    /// What look-ups have made, in order; `None` where it is never taken back.
+    made: Option<RefCell<Vec<Made>>>,
 }
 
 /// A directory that look-ups begin at.
@@ -67,7 +72,24 @@ impl Root {
         Ok(Self {
             fd,
             anchors: Default::default(),
+            made: None,
         })
+    }
+
+    /// From now on every directory and file that [`Root::make_dir`] and [`Root::make_file`] make is remembered.
+    pub fn remember_made(&mut self) {
+        self.made = Some(RefCell::default());
+    }
+
+    /// Lets stay what was made since [`Root::remember_made`].
+    pub fn forget_made(&mut self) {
+        self.made = None;
+    }
+
+    /// Removes what was made since [`Root::remember_made`], the last one first.
+    pub fn remove_made(&mut self) {
+        let made = self.made.take().map(RefCell::into_inner).unwrap_or_default();
+        made.iter().rev().for_each(Made::remove);
     }
 
     /// Whether what is at this path must be handed to [`Root::anchor`].
@@ -235,7 +257,13 @@ impl Root {
                 self.make(&target, kind, links - 1)
             }
             Err(Errno::EXIST) => Err(Errno::LOOP),
-            made => made,
+            Ok((made, is_new)) => {
+                if let (true, Some(all)) = (is_new, &self.made) {
+                    all.borrow_mut().push(Made::new(parent_fd, name, &made)?);
+                }
+                Ok(made)
+            }
+            Err(error) => Err(error),
         }
     }
 }
@@ -274,20 +302,24 @@ enum Kind {
 }
 
 impl Kind {
-    fn make(self, parent: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    /// True beside what is new.
+    fn make(self, parent: &OwnedFd, name: &OsStr) -> Result<(OwnedFd, bool), Errno> {
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match self {
             Self::Directory => {
-                match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+                let is_new = match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+                    Ok(()) => true,
                     // Another mount's process may have been quicker; a link is told by openat(2).
-                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(Errno::EXIST) => false,
                     Err(error) => return Err(error),
-                }
-                rustix::fs::openat(parent, name, flags | OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
+                };
+                let flags = flags | OFlags::PATH | OFlags::DIRECTORY;
+                Ok((rustix::fs::openat(parent, name, flags, Mode::empty())?, is_new))
             }
             Self::File => {
                 let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::NONBLOCK;
-                rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644))
+                let made = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644))?;
+                Ok((made, true))
             }
         }
     }

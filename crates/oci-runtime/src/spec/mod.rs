@@ -5,6 +5,7 @@
 //! error, dropping unknown capabilities) are taken only after the quick one has failed.
 
 mod draft;
+mod mounts_file;
 mod profile;
 mod tolerance;
 mod version;
@@ -25,6 +26,7 @@ use crate::plan::Seccomp;
 use crate::plan::annotations::FAIL_UNKNOWN_CALLS;
 use crate::security::seccomp::cache::{self, Cache, hex};
 pub(crate) use draft::CpuAffinity;
+pub(crate) use mounts_file::load_mounts;
 use profile::Profile;
 pub(crate) use tolerance::resources_without_nulls;
 
@@ -163,6 +165,11 @@ fn cpu_affinity(text: &[u8]) -> Result<Option<CpuAffinity>, LoadError> {
 /// # Errors
 /// As [`load`].
 pub(crate) fn load_process(path: &Path) -> Result<LoadedProcess, LoadError> {
+    parse_process(&read_any(path)?)
+}
+
+/// Reads a file whatever it is, a pipe for one; `-` is standard input.
+fn read_any(path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |source| LoadError::Read {
         path: path.to_owned(),
         source,
@@ -175,7 +182,7 @@ pub(crate) fn load_process(path: &Path) -> Result<LoadedProcess, LoadError> {
     if read.map_err(failed)? as u64 > LARGEST {
         return Err(LoadError::TooLarge { path: path.to_owned() });
     }
-    parse_process(&text)
+    Ok(text)
 }
 
 /// Parses a `process` section by itself.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::common::{Kind, Test, kind};
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "create",
     "delete",
     "events",
@@ -12,6 +12,7 @@ const VERBS: [&str; 17] = [
     "features",
     "kill",
     "list",
+    "mounts",
     "pause",
     "ps",
     "resume",

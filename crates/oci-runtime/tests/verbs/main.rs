@@ -5,6 +5,8 @@ mod common;
 
 mod delete;
 mod events;
+mod mounts;
+mod mounts_refused;
 mod pause;
 mod ps;
 mod update;

@@ -8,7 +8,7 @@
 mod affinity;
 mod hold;
 mod shared;
-mod target;
+pub(super) mod target;
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};

@@ -37,6 +37,7 @@ pub fn record(plan: &Plan, no_new_keyring: bool) -> ExecRecord {
         selinux_label: process.and_then(|process| process.selinux_label.clone()),
         initial_cpus: cpus.and_then(|cpus| cpus.initial.clone()),
         final_cpus: cpus.and_then(|cpus| cpus.final_.clone()),
+        mount_label: plan.mount_label.clone(),
         core_scheduling: plan.core_scheduling,
     }
 }
