@@ -2,7 +2,7 @@
 //!
 //! | step | what | why here |
 //! |---|---|---|
-//! | 1 | die with the runtime; non-dumpable; user and mount namespace by the pidfd of init; uid 0 of a user namespace | nothing of the container is looked at before, no path of the host after |
+//! | 1 | die with the runtime; non-dumpable; the namespaces of init, by its pidfd; uid 0 of a user namespace | nothing of the container is looked at before, no path of the host after |
 //! | 2 | the mounts, in order, or their removal, the last one first | |
 //!
 //! It stays in the other namespaces and in the control groups of its caller, so that a frozen container does not stop it.
@@ -50,6 +50,7 @@ pub enum Change {
 impl MountsContext {
     /// Does it, sends `Ready` or `Failed`, and gives the exit code.
     pub fn run(self) -> i32 {
+        nucleus_sys::process::clear_environment();
         self.close_all_others();
         let Self {
             channel,

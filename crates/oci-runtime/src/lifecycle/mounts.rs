@@ -145,7 +145,8 @@ fn enter(init: &Process, namespaces: &Namespaces, change: Change, log_fd: Option
         log_fd,
         change,
     };
-    let mut child = spawn::child(context, MountsContext::run)?;
+    // Killed and reaped at the end of this function.
+    let _child = spawn::child(context, MountsContext::run)?;
     crate::step("mounts:5", "wait");
     match channel
         .receive()
@@ -154,6 +155,6 @@ fn enter(init: &Process, namespaces: &Namespaces, change: Change, log_fd: Option
         Some(ToHost::Ready) => Ok(()),
         Some(ToHost::Failed(text)) => Err(Failure::new(text).into()),
         Some(_) => Err(Failure::new("the process in the container: unexpected message").into()),
-        None => Err(Failure::new(format!("the process in the container ended: {}", child.epitaph())).into()),
+        None => Err(Failure::new("the process in the container ended without a report").into()),
     }
 }
