@@ -186,7 +186,7 @@ fn in_a_user_namespace() {
     // A source that only the host's root reaches.
     let closed = c.bundle.join("closed").display().to_string();
     shell(&format!(
-        "mkdir {closed}; mv {} {closed}; chmod 700 {closed}",
+        "mkdir {closed}; mv {} {closed}; chmod 777 {closed}/data; chmod 700 {closed}",
         data(&c).display()
     ));
     let list = [

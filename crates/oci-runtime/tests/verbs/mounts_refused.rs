@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::mounts::{bind, data, inside, mounts, sleeper};
 use crate::common::{Container, Test};
 
-/// All mounts of the container, and all names below its root filesystem.
+/// All mounts of the container, and all names below its root filesystem but those of its programs.
 fn seen(c: &Container<'_>) -> (String, Vec<String>) {
     let table = fs::read_to_string(format!("/proc/{}/mountinfo", c.pid())).expect("mountinfo");
     let mut names = Vec::new();
@@ -18,7 +18,8 @@ fn seen(c: &Container<'_>) -> (String, Vec<String>) {
 }
 
 fn collect(dir: &Path, names: &mut Vec<String>) {
-    for entry in fs::read_dir(dir).expect("a directory").flatten() {
+    let entries = fs::read_dir(dir).expect("a directory").flatten();
+    for entry in entries.filter(|entry| entry.file_name() != "bin") {
         names.push(entry.path().display().to_string());
         if entry.file_type().expect("type").is_dir() {
             collect(&entry.path(), names);
