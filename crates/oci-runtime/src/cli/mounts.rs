@@ -12,8 +12,8 @@ use crate::lifecycle::mounts::{self, Action};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// add: mount what the file lists; remove: unmount what is at its destinations
-    #[arg(value_name = "add|remove", value_parser = action)]
-    action: Action,
+    #[arg(value_name = "ACTION", value_parser = ["add", "remove"])]
+    action: String,
     /// Name of the container
     #[arg(value_name = "ID", value_parser = super::parse_id)]
     id: ContainerId,
@@ -22,20 +22,16 @@ pub struct Args {
     file: PathBuf,
 }
 
-fn action(word: &str) -> Result<Action, String> {
-    match word {
-        "add" => Ok(Action::Add),
-        "remove" => Ok(Action::Remove),
-        _ => Err("neither add nor remove".to_owned()),
-    }
-}
-
 /// Adds mounts to a container, or removes them.
 pub fn main(args: &Args, root: Option<&Path>, log: &Log) -> Outcome {
     let store = super::open_store(root, false)?;
     let options = mounts::Options {
         id: &args.id,
-        action: args.action,
+        action: if args.action == "add" {
+            Action::Add
+        } else {
+            Action::Remove
+        },
         file: &args.file,
         log_fd: log.raw_fd(),
     };

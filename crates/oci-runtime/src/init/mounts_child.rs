@@ -60,7 +60,7 @@ impl MountsContext {
             change,
             ..
         } = self;
-        let outcome = enter(&init, joins_user).and_then(|root| apply(change, root, &procfs));
+        let outcome = enter(init, joins_user).and_then(|root| apply(change, root, &procfs));
         let (message, code) = match outcome {
             Ok(()) => (ToHost::Ready, 0),
             Err(failure) => (ToHost::Failed(failure.to_string()), 255),
@@ -80,13 +80,13 @@ impl MountsContext {
 }
 
 /// Step 1. Gives the container's root, which setns(2) has made the process's own.
-fn enter(init: &OwnedFd, joins_user: bool) -> Result<Root, Failure> {
+fn enter(init: OwnedFd, joins_user: bool) -> Result<Root, Failure> {
     crate::step("mounts-child:1", "namespaces");
     tie_to_runtime()?;
     be_unreadable()?;
     let mut kinds = CloneFlags::CLONE_NEWNS;
     kinds.set(CloneFlags::CLONE_NEWUSER, joins_user);
-    joined::join(init, kinds).explain(|| "cannot join the container's namespaces")?;
+    joined::join(&init, kinds).explain(|| "cannot join the container's namespaces")?;
     if joins_user {
         process::become_namespace_root()?;
         // The change of user has cut the tie.

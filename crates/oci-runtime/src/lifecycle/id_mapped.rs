@@ -4,7 +4,7 @@
 //! host's root comes; init gives up both with a user namespace. So these trees are cloned (and mapped) here; init
 //! inherits them as descriptors and attaches them in their turn. The kernel takes the maps from a user namespace only,
 //! so a child that does nothing is born into one for as long as that takes. All other binds are init's own: what the
-//! host has mounted read-only, say, is locked for it.
+//! host has mounted read-only, say, is locked for it. `mounts add` makes all its binds here: init cannot do it any more.
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};

@@ -243,3 +243,28 @@ fn groups_of_v1_without_one_of_v2() {
     ));
     c.test().nothing_left();
 }
+
+#[test]
+fn mounts_that_a_user_adds() {
+    let Some(test) = Test::new() else { return };
+    let c = bundle(&test, &["sleep", "1000"], 0, |_| ());
+    create(&c);
+    let mounts = |action: &str, list: &Value| {
+        let words = ["mounts", action, &c.id, "-"];
+        as_user(&c, &words).stdin(list.to_string()).run()
+    };
+    let tmpfs = json!([{ "destination": "/new/t", "type": "tmpfs", "options": ["mode=700"] }]);
+    mounts("add", &tmpfs).ok();
+    let exec = |script: &str| as_user(&c, &["exec", &c.id, "sh", "-c", script]).run();
+    exec("stat -c %u:%a /new/t && touch /new/t/x && ls /new/t")
+        .ok()
+        .prints("0:700\nx");
+    mounts("remove", &tmpfs).ok();
+    exec("ls /new/t").ok().prints("");
+    // open_tree(2) needs rights over the mount namespace of the caller.
+    let bind = json!([{ "destination": "/b", "type": "bind", "source": "/usr" }]);
+    mounts("add", &bind).fails("mounts[0].source: cannot bind /usr: operation not permitted");
+    assert!(!c.rootfs().join("b").exists());
+    end(&c);
+    test.nothing_left();
+}

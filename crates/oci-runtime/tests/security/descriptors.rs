@@ -336,3 +336,35 @@ fn a_waiting_init_holds_its_channel_and_the_fifo_only() {
     }
     test.nothing_left();
 }
+
+/// The process that changes the mounts of a container: the channel, the host's /proc and the container's root, and the trees.
+#[test]
+fn the_process_that_adds_mounts_holds_what_it_needs_only() {
+    let Some(test) = Test::new() else { return };
+    if kind() != Kind::Nucleus || std::env::var_os("NUCLEUS_TEST_RUNTIME").is_some() {
+        return skip("only a debug build of Nucleus can be held at a step");
+    }
+    let c = test.container(&["sleep", "1000"]);
+    c.run_detached().ok();
+    let list = json!([{ "destination": "/home", "type": "bind", "source": "/etc" }]).to_string();
+    for (action, wanted) in [
+        ("add", &["/", "/", "/proc", "socket"][..]),
+        ("remove", &["/", "/proc", "socket"]),
+    ] {
+        let command = test.runtime().args(["mounts", action, &c.id, "-"]).stdin(&list);
+        let running = command
+            .env("NUCLEUS_HOLD_AT", "mounts-child:2")
+            .redirected(LEAK)
+            .spawn();
+        let pid = held(&running);
+        check(&descriptors(pid), wanted, action);
+        let environ = fs::read(format!("/proc/{pid}/environ")).expect("environ");
+        assert!(
+            environ.iter().all(|byte| *byte == 0),
+            "the caller's environment is visible"
+        );
+        end(pid, running);
+    }
+    c.kill_and_delete();
+    test.nothing_left();
+}

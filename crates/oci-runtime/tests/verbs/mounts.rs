@@ -314,3 +314,18 @@ fn a_mount_of_the_container_does_not_reach_the_source() {
     c.kill_and_delete();
     test.nothing_left();
 }
+
+#[test]
+fn links_that_are_not_followed() {
+    let Some(test) = Test::new() else { return };
+    let c = sleeper(&test, |_| ());
+    std::os::unix::fs::symlink("elsewhere", data(&c).join("link")).expect("link");
+    std::os::unix::fs::symlink("/etc", c.rootfs().join("here")).expect("link");
+    c.run_detached().ok();
+    let list = json!([{ "destination": "/here", "source": "data/link", "options": ["bind", "src-nofollow", "dest-nofollow"] }]);
+    let list = list.as_array().expect("list");
+    mounts(&c, "add", list).ok();
+    inside(&c, "readlink /here; ls -d /etc").ok().prints("elsewhere\n/etc");
+    c.kill_and_delete();
+    test.nothing_left();
+}

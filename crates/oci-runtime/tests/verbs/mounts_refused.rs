@@ -121,6 +121,11 @@ fn what_cannot_be_done_later_is_named() {
     );
     refused(
         &c,
+        &[bind("/etc", &["copy-symlink"])],
+        "mounts[0].options: \"copy-symlink\" is not supported",
+    );
+    refused(
+        &c,
         &[bind("/", &[])],
         "mounts[0].destination: \"/\" is the root of the container",
     );
@@ -146,7 +151,7 @@ fn what_cannot_be_done_later_is_named() {
     test.runtime()
         .args(["mounts", "move", &c.id, "-"])
         .run()
-        .fails("neither add nor remove");
+        .fails("[possible values: add, remove]");
     test.runtime().args(["mounts", "add", &c.id]).run().fails("FILE");
     c.kill_and_delete();
     test.nothing_left();
