@@ -211,6 +211,15 @@ pub enum Error {
         source: ErrnoText,
     },
 
+    /// A device node cannot be made.
+    #[error("cannot make the device node {}: {source}", path.display())]
+    Node {
+        /// Where it would be.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: ErrnoText,
+    },
+
     /// A pid that no container's process can have.
     #[error("refusing process {pid}: no container process has this pid")]
     ReservedPid {

@@ -87,6 +87,8 @@ pub struct Inputs {
     /// Bind mounts that the host side has made, as only it could map their owners or reach their source: index into
     /// the plan's mounts, tree.
     pub id_mapped: Vec<(usize, OwnedFd)>,
+    /// Device nodes that the host side has made, as only its root can: index into the plan's devices, mount.
+    pub device_nodes: Vec<(usize, OwnedFd)>,
     /// The container's view of the control groups.
     pub cgroups: cgroup_mount::View,
     /// The host's /proc, proven to be procfs. A mount namespace that is joined may show another one.
@@ -111,7 +113,11 @@ impl Newborn for Inputs {
     fn close_all_others(&self) {
         let joiner = self.joiner.iter().flat_map(Joiner::fds);
         let join = self.join.iter().map(|(_, fd, _)| fd.as_fd());
-        let trees = self.id_mapped.iter().map(|(_, tree)| tree.as_fd());
+        let trees = self
+            .id_mapped
+            .iter()
+            .chain(&self.device_nodes)
+            .map(|(_, tree)| tree.as_fd());
         let socket = self.console_socket.iter().map(AsFd::as_fd);
         let procfs = std::iter::once(self.procfs.as_fd());
         self.last
@@ -160,7 +166,7 @@ impl Inputs {
     fn into_last(self) -> Last {
         let mut last = self.last;
         // Closed all at once below, not each by its owner.
-        std::mem::forget((self.joiner, self.join, self.id_mapped));
+        std::mem::forget((self.joiner, self.join, self.id_mapped, self.device_nodes));
         std::mem::forget((self.procfs, self.console_socket));
         last.close_what_the_program_does_not_get();
         last
@@ -354,7 +360,8 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
     )?;
     if !plan.dev_is_bound {
         let new_user = plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64);
-        devices::make_all(&mut root, &plan.devices, new_user || inputs.last.in_user_namespace)?;
+        let bind = new_user || inputs.last.in_user_namespace;
+        devices::make_all(&mut root, &plan.devices, bind, &inputs.device_nodes)?;
     }
     if let Some(socket) = &inputs.console_socket {
         let process = plan

@@ -7,6 +7,7 @@ mod affinity;
 pub mod check;
 pub mod create;
 pub mod delete;
+mod device_nodes;
 pub mod error;
 pub mod events;
 pub mod exec;

@@ -168,9 +168,14 @@ fn cgroup_owner(
     if !namespaces.has(Kind::User as u64) {
         return Some(uid);
     }
-    let within = |line: &&IdMapping| uid.checked_sub(line.container_id).is_some_and(|n| n < line.size);
-    let line = uid_map.iter().find(within)?;
-    Some(line.host_id + (uid - line.container_id))
+    host_id(uid, uid_map)
+}
+
+/// What an id of the container is on the host; `None` where it has none.
+pub(crate) fn host_id(id: u32, map: &[IdMapping]) -> Option<u32> {
+    let within = |line: &&IdMapping| id.checked_sub(line.container_id).is_some_and(|n| n < line.size);
+    let line = map.iter().find(within)?;
+    Some(line.host_id + (id - line.container_id))
 }
 
 /// A list of the `linux` section, empty when it or the section is absent.

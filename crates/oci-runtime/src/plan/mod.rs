@@ -29,7 +29,7 @@ pub(crate) mod sysctl;
 use std::ffi::CString;
 use std::path::PathBuf;
 
-pub(crate) use compile::{Host, Options};
+pub(crate) use compile::{Host, Options, host_id};
 pub(crate) use error::PlanError;
 pub(crate) use intel_rdt::check_class;
 use nucleus_sys::mount::Attributes;

@@ -1,10 +1,10 @@
 //! Device nodes and the links of /dev.
 //!
 //! Every node is made relative to the descriptor of its directory, resolved once inside the root (CVE-2026-41579). In
-//! a user namespace, where mknod(2) is refused, the host's node is bound instead.
+//! a user namespace, where mknod(2) is refused, the host's node is bound instead, or one that the host side has made.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nucleus_sys::mount::{Attributes, attr, set_attributes};
@@ -24,11 +24,12 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
-/// Makes the nodes and the links. With `bind`, nodes are bound from the host without trying mknod(2).
+/// Makes the nodes and the links. With `bind`, nodes are bound from the host without trying mknod(2), but for those that the
+/// host side has `made` (index into `devices`, mount).
 ///
 /// # Errors
 /// The first failure, named by the path of the device.
-pub fn make_all(root: &mut Root, devices: &[Device], bind: bool) -> Result<(), Failure> {
+pub fn make_all(root: &mut Root, devices: &[Device], bind: bool, made: &[(usize, OwnedFd)]) -> Result<(), Failure> {
     let dev = Path::new("/dev");
     if !root.is_anchored(dev) {
         // As long as nothing is mounted there it may be exchanged at any time: it is resolved once.
@@ -37,12 +38,16 @@ pub fn make_all(root: &mut Root, devices: &[Device], bind: bool) -> Result<(), F
             .explain(|| "cannot make devices in /dev of the container")?;
         root.anchor(dev, fd, Names::OfAnyone);
     }
-    for device in devices {
+    for (i, device) in devices.iter().enumerate() {
+        let tree = made.iter().find(|(at, _)| *at == i).map(|(_, tree)| tree);
         let what = || format!("linux.devices: cannot make {}", device.path.display());
         let (Some(dir), Some(name)) = (device.path.parent(), device.path.file_name()) else {
             return Err(Failure::new(format!("{}: not a path of a device", what())));
         };
-        let make = |dir: BorrowedFd<'_>| make(dir, name, device, bind);
+        let make = |dir: BorrowedFd<'_>| match tree {
+            Some(tree) => attach(tree, mount_point(dir, name, 0o644)?),
+            None => make(dir, name, device, bind),
+        };
         let made = if Root::is_anchor(dir) {
             root.in_dir(dir, make)
         } else {
@@ -111,6 +116,12 @@ fn make(dir: BorrowedFd<'_>, name: &OsStr, device: &Device, bind: bool) -> Resul
 /// A node that is already there will do if it is the very device that was asked for.
 fn check_existing(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<(), Errno> {
     check_same(&rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?, device)
+}
+
+/// Whether the host has this very device under the same name.
+pub fn host_has(device: &Device) -> bool {
+    let found = rustix::fs::statat(rustix::fs::CWD, &device.path, AtFlags::empty());
+    found.is_ok_and(|found| check_same(&found, device).is_ok())
 }
 
 fn check_same(found: &rustix::fs::Stat, device: &Device) -> Result<(), Errno> {

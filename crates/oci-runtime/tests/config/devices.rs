@@ -247,3 +247,35 @@ fn what_is_in_the_place_of_a_device_is_named() {
         .fails("cannot make /own/fuse: the image has something else there than the device 10:229");
     test.nothing_left();
 }
+
+#[test]
+fn nodes_that_the_host_lacks_in_a_user_namespace() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script(
+        "cd /dev; stat -c '%n %F %a %t:%T %u:%g' absent other pipe; echo gone >absent && echo written; head -c 1 other | od -An -tx1; \
+         grep -E ' /dev/(absent|other) ' /proc/self/mountinfo | cut -d ' ' -f 6",
+    );
+    c.edit(|config| {
+        super::userns::map_ids(config);
+        for device in [
+            json!({ "path": "/dev/absent", "type": "c", "major": 1, "minor": 3, "fileMode": 438, "uid": 11, "gid": 12 }),
+            // The host has this name for another device.
+            json!({ "path": "/dev/other", "type": "c", "major": 1, "minor": 5, "fileMode": 292 }),
+            json!({ "path": "/dev/pipe", "type": "p", "fileMode": 420, "uid": 1, "gid": 1 }),
+        ] {
+            push(config, "/linux/devices", device);
+        }
+    });
+    let expected = "absent character special file 666 1:3 11:12\nother character special file 444 1:5 0:0\n\
+                    pipe fifo 644 0:0 1:1\nwritten\n 00\n";
+    let flags = "rw,nosuid,noexec,relatime\nrw,nosuid,noexec,relatime";
+    c.run().ok().prints(&format!("{expected}{flags}"));
+    // An owner that the container does not have.
+    c.edit(|config| {
+        let device = json!({ "path": "/dev/third", "type": "c", "major": 1, "minor": 3, "uid": 70_000 });
+        push(config, "/linux/devices", device);
+    });
+    c.run()
+        .fails("linux.devices: cannot make /dev/third: the container has no id 70000");
+    test.nothing_left();
+}

@@ -23,8 +23,8 @@ use crate::lifecycle::resctrl::Resctrl;
 use crate::lifecycle::spawn::{Birth, Init, spawn};
 use crate::lifecycle::terminal::Terminal;
 use crate::lifecycle::{
-    Error, Result, SECCOMP_FILE, Warn, delete, grant, hook_state, id_mapped, id_maps, keyring_of, listener,
-    net_devices, pid_file,
+    Error, Result, SECCOMP_FILE, Warn, delete, device_nodes, grant, hook_state, id_mapped, id_maps, keyring_of,
+    listener, net_devices, pid_file,
 };
 use crate::network::devices::Moved;
 use crate::plan::{Hook, Plan};
@@ -82,6 +82,7 @@ impl Making {
             joiner: (!joiner.is_empty()).then_some(joiner),
             join,
             id_mapped: trees(&plan, notify)?,
+            device_nodes: device_nodes::trees(&plan, &self.reservation)?,
             cgroups: view,
             procfs: host::open_procfs()?,
             console_socket: terminal.socket.take(),
