@@ -2,7 +2,7 @@
 """Plays every situation with RUNTIME and with a peer, and compares what was seen: judge.py --runtime PATH --peer NAME=PATH.
 
 A difference needs a row of expected.tsv: situation, field (patterns of fnmatch), who is right, and why. One without a row fails,
-and so does a row that explains nothing in a whole run. `--show NAME` prints both views of one situation. Called by run.sh.
+and so does a row that explains nothing in a whole run, or that users are not told of in docs/differences.md. `--show NAME` prints both views of one situation. Called by run.sh.
 """
 import argparse
 import concurrent.futures
@@ -21,6 +21,7 @@ import situations
 HERE = os.path.dirname(os.path.abspath(__file__))
 TIMEOUT = 90
 SIDES = {'nucleus', 'peer', 'host', 'both'}
+TOLD = os.path.join(HERE, '../../docs/differences.md')
 
 
 def play(situation, runtime, probe, number):
@@ -34,7 +35,8 @@ def play(situation, runtime, probe, number):
 
 
 class Peer:
-    """A runtime whose answers are kept: they change only with its file, the situation, and this directory."""
+    """A runtime whose answers are kept: they change only with its file, the situation, this directory, and the host's kernel and
+    hierarchies of control groups."""
 
     def __init__(self, name, path, cache):
         self.name, self.path, self.cache = name, path, cache
@@ -44,6 +46,8 @@ class Peer:
             if os.path.basename(file) not in ('judge.py', 'situations.py'):
                 with open(file, 'rb') as content:
                     digest.update(content.read())
+        with open('/proc/self/cgroup', encoding='utf-8') as file:
+            digest.update(repr([os.uname().release, sorted(line.split(':')[1] for line in file)]).encode())
         self.digest = digest.hexdigest()
 
     def answer(self, situation, probe, number):
@@ -62,12 +66,16 @@ class Peer:
 class Reasons:
     def __init__(self, path):
         self.rows = []
+        with open(TOLD, encoding='utf-8') as file:
+            told = {line.split('|')[1].strip() for line in file if line.startswith('| ')}
         with open(path, encoding='utf-8') as file:
             for number, line in enumerate(file, 1):
                 if line.strip() and not line.startswith('#'):
                     cells = line.rstrip('\n').split('\t')
                     if len(cells) != 4 or cells[2] not in SIDES or not cells[3]:
                         sys.exit(f'{path}:{number}: needs situation, field, one of {sorted(SIDES)}, and a reason')
+                    if cells[2] == 'nucleus' and cells[3] not in told:
+                        sys.exit(f'{path}:{number}: docs/differences.md has no row {cells[3]!r}')
                     self.rows.append([number, *cells, 0])
 
     def explains(self, name, field):
