@@ -18,7 +18,7 @@ skip() {
 peer=$("$HERE/../bench/peers.sh" "$PWD/.cache/peers" | sed -n 's/^peer runc-sid=//p')
 [ -n "$peer" ] || skip 'RUNC OF SID CANNOT BE FETCHED, so nothing is shown about differences'
 wanted=$(sed -n 's/^# recorded with: //p' "$HERE/expected.tsv")
-found=$("$peer" --version | head -n 1)
+found=$("$peer" --version | sed -n 1p)
 [ "$found" = "$wanted" ] || skip "its table is for $wanted, and the peer is $found"
 gcc -O1 -Wall -static -o "$cache/probe" "$HERE/probe.c"
 arguments=()
