@@ -1,6 +1,5 @@
 # shellcheck shell=bash disable=SC2317,SC2086,SC2154,SC2015,SC2016 # sourced by `tests`; `check` calls functions by name
-# The way of Kubernetes: containerd's CRI with `SystemdCgroup = true`. Debian has no crictl, but the definition of the
-# interface (image.sh): protoc writes and reads its messages, curl carries them.
+# The way of Kubernetes: containerd's CRI with `SystemdCgroup = true`.
 guest engines sid || return 0
 # shellcheck source=../engines
 . /share/engines
@@ -8,22 +7,6 @@ SLICE=kubepods.slice/kubepods-burstable.slice
 SANDBOX='metadata { name: "pod" uid: "pod-uid" namespace: "default" } log_directory: "/tmp/pods" linux {
     cgroup_parent: "kubepods-burstable.slice" security_context { namespace_options { network: NODE } } }'
 
-# cri METHOD TEXT: calls it with the request TEXT (protobuf's text format), prints the response.
-cri() {
-    local message=runtime.v1.$1 length
-    [ -e /tmp/cri.set ] || protoc -I /usr/share -o /tmp/cri.set cri.proto || return 1
-    protoc --descriptor_set_in=/tmp/cri.set --encode="${message}Request" <<<"$2" >/tmp/cri.request || return 1
-    length=$(printf %08x "$(stat -c %s /tmp/cri.request)" | sed 's/../\\x&/g')
-    # gRPC: a byte for "not compressed", four for the length, the message.
-    { printf '\0%b' "$length" && cat /tmp/cri.request; } | curl -sS --http2-prior-knowledge --data-binary @- \
-        --unix-socket /run/containerd/containerd.sock -H 'content-type: application/grpc' -H 'te: trailers' \
-        -D /tmp/cri.headers -o /tmp/cri.response "http://localhost/runtime.v1.RuntimeService/$1" || return 1
-    grep -qi '^grpc-status: 0' /tmp/cri.headers || { ! grep -i ^grpc /tmp/cri.headers; } || return 1
-    tail -c +6 /tmp/cri.response | protoc --descriptor_set_in=/tmp/cri.set --decode="${message}Response"
-}
-# field NAME: the first value of it in a response.
-field() { sed -n "s/^ *$1: \"\\?\\([^\"]*\\)\"\\?\$/\\1/p" | head -n 1; }
-id_of() { cat "/tmp/cri.$1"; }
 cri_scope() { echo "cri-containerd-$(id_of "$1").scope"; }
 cri_pid() { head -n 1 "/sys/fs/cgroup/$SLICE/$(cri_scope "$1")/cgroup.procs"; }
 
