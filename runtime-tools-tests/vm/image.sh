@@ -14,6 +14,7 @@ PACKAGES=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,systemd-cont
 PACKAGES+=,busybox-static,util-linux,passwd,login,e2fsprogs,jq,apparmor,secilc,keyutils${VM_PACKAGES:+,$VM_PACKAGES}
 # The engines (crun is the measure of guest/icount, too), and with protobuf-compiler and curl what speaks containerd's CRI.
 PACKAGES+=,podman,crun,conmon,catatonit,netavark,aardvark-dns,nftables,passt,uidmap,containerd,protobuf-compiler,curl
+[ "$SUITE" = trixie ] || PACKAGES+=,containernetworking-plugins # the networks of pods
 KERNEL=linux-image-amd64 # the cloud kernel, a third in size, has no RDMA device of software
 
 key=$(cat "$HERE/image.sh" "$HERE/guest/init" "$HERE/guest/services" - <<<"$SUITE $PACKAGES" | sha256sum | cut -c1-16)
