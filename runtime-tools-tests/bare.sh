@@ -3,8 +3,8 @@
 # mmdebstrap, and in it `make run`, `make lint`, the unit tests, and `make guard`, with Debian's own Rust. Called by
 # `make test-bare` and all.sh. Adds its counts to TALLY. DEADLINE bounds it, in seconds.
 # Rules: the root is a directory below .cache, entered by pivot_root in namespaces of its own (mounts, processes), and removed at
-# the end; the sources are those that git knows, as they are now. From the host come its name servers, its certificates, and the
-# image of the virtual machine if there is one.
+# the end; the sources are those that git knows, as they are now. From the host come its name servers and its certificates, and,
+# so that nothing is fetched or made twice, the crates that it has and the image of the virtual machine.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/.."
@@ -22,6 +22,10 @@ if [ "${1:-}" = --enter ]; then # in namespaces of its own: --enter ROOT
     if [ -e .cache/vm/key ]; then
         mkdir -p "$root/src/.cache/vm"
         mount --bind .cache/vm "$root/src/.cache/vm"
+    fi
+    if [ -d "${CARGO_HOME:-$HOME/.cargo}/registry" ]; then
+        mkdir -p "$root/root/.cargo/registry"
+        mount --bind "${CARGO_HOME:-$HOME/.cargo}/registry" "$root/root/.cargo/registry"
     fi
     cd "$root"
     pivot_root . .
