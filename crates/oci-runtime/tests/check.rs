@@ -117,3 +117,61 @@ fn anybody_may_check() {
         "{out}"
     );
 }
+
+/// Every path to a member of `value`, as a JSON pointer.
+fn members(value: &Value, pointer: &str, found: &mut Vec<String>) {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        Value::Array(list) => list
+            .iter()
+            .enumerate()
+            .map(|(n, value)| (n.to_string(), value))
+            .collect(),
+        _ => return,
+    };
+    for (key, child) in children {
+        let path = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+        if value.is_object() {
+            found.push(path.clone());
+        }
+        members(child, &path, found);
+    }
+}
+
+/// The config with this member left out, and with null in its place.
+fn without(config: &Value, path: &str) -> [Value; 2] {
+    let (parent, key) = path.rsplit_once('/').expect("a pointer");
+    let key = key.replace("~1", "/").replace("~0", "~");
+    let [mut absent, mut null] = [config.clone(), config.clone()];
+    let object = absent.pointer_mut(parent).and_then(Value::as_object_mut);
+    object.expect("an object").remove(&key);
+    null.pointer_mut(parent).expect("an object")[&key] = Value::Null;
+    [absent, null]
+}
+
+#[test]
+fn null_is_absent_in_every_field() {
+    let Some(test) = ours() else { return };
+    let c = test.script("true");
+    let check = |config: &Value| {
+        c.edit(|kept| *kept = config.clone());
+        let words = ["check", "--format", "json"];
+        let out = test.bare_runtime().args(words).arg(&c.bundle).run();
+        // What a refusal says differs: a missing field, or null in its place.
+        out.success().then_some(out.stdout)
+    };
+    for name in ["every-feature", "docker-limits", "podman-userns-device"] {
+        let text = std::fs::read_to_string(format!("tests/configs/{name}.json")).expect(name);
+        let mut config: Value = serde_json::from_str(&text).expect(name);
+        config["root"]["path"] = json!("rootfs");
+        // The control: the config itself has a plan.
+        assert!(check(&config).is_some(), "{name}");
+        let mut all = Vec::new();
+        members(&config, "", &mut all);
+        assert!(all.len() > 100, "{name} has {} members", all.len());
+        for path in all {
+            let [absent, null] = without(&config, &path);
+            assert_eq!(check(&null), check(&absent), "{name}: null in {path}");
+        }
+    }
+}

@@ -391,3 +391,82 @@ fn the_pid_file_holds_the_number_alone() {
     c.with_bundle("create", &[&flag]).run().exits(1);
     assert!(!file.exists(), "a pid file of a container that does not exist");
 }
+
+#[test]
+fn the_runtime_may_be_replaced_while_containers_live() {
+    let Some(test) = Test::new() else { return };
+    let own = test.dir().join("runtime");
+    let put = || {
+        // As a package manager does: a new file takes the name.
+        let new = own.with_extension("new");
+        fs::copy(common::runtime(), &new).expect("copy");
+        fs::rename(&new, &own).expect("rename");
+    };
+    put();
+    test.use_runtime(&own);
+    let foreground = test.script("while [ ! -e /proc/self/root/tmp/end ]; do sleep 0.05; done; exit 9");
+    foreground.edit(|config| config["root"]["readonly"] = json!(false));
+    let run = foreground.with_bundle("run", &[]).spawn();
+    wait_for("a running container", || {
+        (foreground.has_state() && foreground.verb("state", &[]).run().stdout.contains("\"running\"")).then_some(())
+    });
+    let created = sleeper(&test);
+    created.create().ok();
+    put();
+    created.start().ok();
+    created.verb("exec", &[]).arg("true").run().ok();
+    fs::remove_file(&own).expect("rm");
+    fs::write(foreground.rootfs().join("tmp/end"), "").expect("end");
+    run.wait().exits(9);
+    test.use_runtime(&common::runtime());
+    created.verb("exec", &[]).arg("true").run().ok();
+    created.kill_and_delete();
+    test.nothing_left();
+}
+
+/// What a runtime needs, of what engines give to a privileged container.
+const PRIVILEGED: &str = "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER KILL MKNOD NET_ADMIN NET_BIND_SERVICE SETGID SETPCAP SETUID \
+                          SYS_ADMIN SYS_CHROOT SYS_PTRACE";
+
+#[test]
+fn a_privileged_container_can_run_the_runtime() {
+    let Some(test) = Test::new() else { return };
+    let own = common::runtime();
+    if !common::shell(&format!("ldd {} 2>&1 || true", own.display())).contains("not a dynamic executable") {
+        return common::skip("needs a runtime that is one file");
+    }
+    let c = test.script_with("cd /inner && /bin/runtime --root /state run inner", |config| {
+        let all: Vec<_> = PRIVILEGED.split(' ').map(|name| format!("CAP_{name}")).collect();
+        config["process"]["capabilities"] = json!({ "bounding": all, "effective": all, "permitted": all });
+        config["process"]["noNewPrivileges"] = json!(false);
+        config["root"]["readonly"] = json!(false);
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+        config["linux"]["resources"]["devices"] = json!([{ "allow": true, "access": "rwm" }]);
+        config["linux"]["namespaces"]
+            .as_array_mut()
+            .expect("namespaces")
+            .push(json!({ "type": "cgroup" }));
+        for mount in config["mounts"].as_array_mut().expect("mounts") {
+            if ["sysfs", "cgroup"].contains(&mount["type"].as_str().expect("type")) {
+                mount["options"] = json!(["nosuid", "noexec", "nodev"]);
+            }
+        }
+    });
+    let inner = c.rootfs().join("inner");
+    fs::create_dir_all(inner.join("rootfs")).expect("mkdir");
+    let copied = format!(
+        "cp -a {0}/bin {1}/rootfs/bin && cp {2} {0}/bin/runtime && mkdir -m 700 {0}/state && mkdir {1}/rootfs/dev {1}/rootfs/proc",
+        c.rootfs().display(),
+        inner.display(),
+        own.display()
+    );
+    common::shell(&copied);
+    let mut config = c.config();
+    config["process"]["args"] = json!(["/bin/echo", "inner"]);
+    config["linux"]["cgroupsPath"] = json!("/inner");
+    config["mounts"] = json!([{ "destination": "/proc", "type": "proc", "source": "proc" }]);
+    fs::write(inner.join("config.json"), config.to_string()).expect("config.json");
+    c.run().ok().prints("inner");
+    test.nothing_left();
+}

@@ -212,3 +212,20 @@ fn a_runtime_that_is_killed_leaves_nothing() {
     c.kill_and_delete();
     test.nothing_left();
 }
+
+#[test]
+fn a_hundred_at_once_leave_no_zombie() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    let all: Vec<Running> = (0..100)
+        .map(|n| exec(&c, &[], &["echo", &n.to_string()]).spawn())
+        .collect();
+    for (n, run) in all.into_iter().enumerate() {
+        run.wait().ok().prints(&n.to_string());
+    }
+    // A zombie has left its control group, and still is in the PID namespace.
+    let list = "grep -l '^State:.Z' /proc/[0-9]*/status || true";
+    script(&c, &[], list).ok().silent();
+    c.kill_and_delete();
+    test.nothing_left();
+}

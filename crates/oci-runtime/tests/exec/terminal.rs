@@ -139,3 +139,17 @@ fn a_pidfd_is_sent() {
     c.kill_and_delete();
     test.nothing_left();
 }
+
+#[test]
+fn a_child_in_the_background_holds_nothing_up() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    // runc differs: with --tty it needs a terminal of its own.
+    for flags in [&["--tty"][..], &[]] {
+        let out = exec(&c, flags, &["sh", "-c", "sleep 1000 & echo done"]).run().ok();
+        assert_eq!(out.stdout.trim_end(), "done", "{out}");
+        assert!(out.took < std::time::Duration::from_secs(8), "{flags:?}: {out}");
+    }
+    c.kill_and_delete();
+    test.nothing_left();
+}

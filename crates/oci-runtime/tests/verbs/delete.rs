@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -231,5 +232,79 @@ fn a_fifo_that_cannot_be_removed_does_not_fail_a_start_that_took_place() {
     assert_eq!(c.status(), "running");
     c.start().exits(1);
     c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
+fn a_container_that_goes_on_forking_is_deleted() {
+    let Some(test) = Test::new() else { return };
+    for _ in 0..3 {
+        // A shell whose fork is refused ends; the outer one starts another.
+        let forks = "while :; do (while :; do sleep 0.05 & done) 2>/dev/null; done";
+        let c = test.script_with(forks, |config| {
+            shares_pids(config);
+            config["linux"]["resources"]["pids"] = json!({ "limit": 100 });
+        });
+        if controller(&c, "freezer").is_none() || controller(&c, "pids").is_none() {
+            return;
+        }
+        c.run_detached().ok();
+        wait_for("many processes", || (processes(&c).len() > 50).then_some(()));
+        c.force_delete().ok().silent();
+        test.nothing_left();
+    }
+}
+
+#[test]
+fn a_process_of_others_in_its_control_groups_keeps_none_of_them() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("exec sleep 1000");
+    if controller(&c, "freezer").is_none() {
+        return;
+    }
+    c.run_detached().ok();
+    let mut stranger = Command::new("sleep").arg("1000").spawn().expect("sleep");
+    for dir in groups(&c) {
+        fs::write(dir.join("cgroup.procs"), stranger.id().to_string()).expect("cgroup.procs");
+    }
+    c.kill("KILL").ok();
+    c.wait_status("stopped");
+    let deleted = c.delete();
+    let left = groups(&c);
+    let _ = stranger.kill();
+    let _ = stranger.wait();
+    // runc differs: `delete` waits ten seconds for the process, and fails.
+    deleted.ok();
+    assert!(left.is_empty(), "`delete` succeeded and left {left:?}");
+    test.nothing_left();
+}
+
+#[test]
+fn a_threaded_control_group_below_hinders_no_verb() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("exec sleep 1000");
+    c.run_detached().ok();
+    let Some(dir) = c.cgroup("cgroup").filter(|dir| dir.join("cgroup.type").exists()) else {
+        skip("needs cgroup v2");
+        return c.kill_and_delete();
+    };
+    shell(&format!(
+        "mkdir {0}/threads && echo threaded >{0}/threads/cgroup.type && echo {1} >{0}/threads/cgroup.threads",
+        dir.display(),
+        c.pid()
+    ));
+    // The control: the container's own group is one of threads now, and its processes are still listed there.
+    let kind = fs::read_to_string(dir.join("cgroup.type")).expect("cgroup.type");
+    assert_eq!(kind, "domain threaded\n");
+    let list = c.verb("ps", &["--format", "json"]).run().ok();
+    let list: Vec<i32> = serde_json::from_str(&list.stdout).expect("JSON");
+    assert_eq!(list, [c.pid()]);
+    c.verb("exec", &[]).args(["echo", "inside"]).run().ok().prints("inside");
+    c.verb("pause", &[]).run().ok();
+    assert_eq!(c.status(), "paused");
+    c.verb("resume", &[]).run().ok();
+    c.kill("KILL").ok();
+    c.wait_status("stopped");
+    c.delete().ok().silent();
     test.nothing_left();
 }
