@@ -4,8 +4,6 @@ A change is a dictionary of paths: {'process.user.uid': 1000, 'mounts+': [..], '
 and `without` lists kinds of namespaces to leave out.
 """
 import copy
-import json
-import os
 
 CAPABILITIES = ['CAP_CHOWN', 'CAP_DAC_OVERRIDE', 'CAP_FOWNER', 'CAP_FSETID', 'CAP_KILL', 'CAP_SETGID', 'CAP_SETUID', 'CAP_SETPCAP',
                 'CAP_NET_BIND_SERVICE', 'CAP_NET_RAW', 'CAP_SYS_CHROOT', 'CAP_MKNOD', 'CAP_AUDIT_WRITE', 'CAP_SETFCAP']
@@ -86,30 +84,4 @@ def change(config, changes):
             place[last] = (place.get(last) or []) + value
         else:
             place[last] = value
-    return config
-
-
-def golden(name, directory):
-    """A config that an engine wrote, with what only its host has replaced."""
-    with open(os.path.join(directory, name + '.json'), encoding='utf-8') as file:
-        config = json.load(file)
-    config['root']['path'] = 'rootfs'
-    process = config.get('process') or {}
-    process['args'] = ['/probe', '-o', '/run/judge/out/view'] if process.get('terminal') else ['/probe']
-    process['rlimits'] = [limit for limit in process.get('rlimits') or [] if limit['hard'] <= 20000]
-    process.pop('apparmorProfile', None)
-    process.pop('selinuxLabel', None)
-    process['cwd'] = '/'
-    config['process'] = process
-    config.pop('hooks', None)
-    linux = config['linux']
-    linux.pop('mountLabel', None)
-    linux['cgroupsPath'] = '/judged'
-    linux['namespaces'] = [{'type': one['type']} for one in linux.get('namespaces', [])]
-    for one in config.get('mounts', []):
-        if 'bind' in (one.get('options') or []) or 'rbind' in (one.get('options') or []) or one.get('type') == 'bind':
-            one['source'] = one['source'] if one['source'].startswith(('/dev', '/sys', '/proc')) else (
-                '/run/judge/bundle/rootfs/text' if '.' in os.path.basename(one['destination']) or one['destination'].startswith('/etc/')
-                else '/run/judge/host/plain')
-    config.setdefault('mounts', []).append(OUT)
     return config

@@ -13,9 +13,10 @@ def mounts(text):
     seen = {}
     for line in text.split('\n'):
         words = line.split(' ')
-        if '-' not in words:
+        dash = words.index('-') if '-' in words else len(words)
+        # A program that was killed may have been in the middle of a line.
+        if len(words) < dash + 4:
             continue
-        dash = words.index('-')
         root, point, options = words[3:6]
         propagation = ' '.join(sorted(re.sub(r':\d+', '', word) for word in words[6:dash]))
         kind, source = words[dash + 1:dash + 3]

@@ -12,6 +12,7 @@ import time
 
 import configs
 import sandbox
+from terminal import Terminal
 
 ID = 'judged'
 LIMIT = 20
@@ -59,7 +60,11 @@ class Player:
 
     def play(self):
         way = self.situation['way']
-        bundle = ['--bundle', sandbox.BUNDLE]
+        bundle = ['--bundle', sandbox.BUNDLE, *self.situation.get('flags', [])]
+        terminal = None
+        if way != 'run' and self.situation.get('terminal'):
+            terminal = Terminal(sandbox.WORK + '/console')
+            bundle += ['--console-socket', terminal.path]
         pid_file = sandbox.OUT + '/pid'
         if way == 'run':
             self.call('run', 'run', *bundle, ID)
@@ -77,9 +82,13 @@ class Player:
                 self.call('exec', 'exec', *self.situation.get('exec', []), ID, *self.situation.get('command', ['/probe']))
                 self.seen['state.running'] = self.status()
                 self.call('delete', 'delete', '--force', ID)
+        if terminal:
+            self.seen.update(terminal.seen())
         self.pid_file(pid_file)
         self.output()
         self.hooks()
+        if 'after' in self.situation:
+            self.seen['after'] = subprocess.run(['sh', '-c', self.situation['after']], capture_output=True, text=True, check=False).stdout
         self.left_behind()
         return self.seen
 
@@ -150,12 +159,13 @@ def main():
     default_signals()
     situation = json.load(sys.stdin)
     sandbox.prepare(situation['layout'], situation['probe'])
-    config = configs.change(configs.of_kind(configs.base(), situation['kind']), situation['changes'])
+    config = situation.get('config') or configs.change(configs.of_kind(configs.base(), situation['kind']), situation['changes'])
+    situation['terminal'] = bool((config.get('process') or {}).get('terminal'))
     with open(sandbox.BUNDLE + '/config.json', 'w', encoding='utf-8') as file:
         json.dump(config, file)
     for command in situation.get('prepare', []):
-        subprocess.run(['sh', '-c', command], check=True, cwd=sandbox.BUNDLE)
-    sandbox.hand_over(situation['layout'], situation['kind'])
+        subprocess.run(['sh', '-c', command], check=True, cwd=sandbox.BUNDLE, stdout=subprocess.DEVNULL)
+    sandbox.hand_over(situation['layout'], situation['kind'], config)
     host = {name: os.readlink(f'/proc/self/ns/{name}') for name in os.listdir('/proc/self/ns')}
     seen = Player(situation, situation['runtime']).play()
     json.dump({'seen': seen, 'namespaces': host}, sys.stdout)

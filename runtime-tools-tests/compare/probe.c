@@ -1,9 +1,11 @@
 /* What a container's program sees, one `field<TAB>value` a line on standard output (or in a file):
- *   probe [-o FILE]      the whole view; ends with 0
+ *   probe [-o FILE] [-p PATH]...  the whole view, in FILE if given, and of these paths what they are and hold; ends with 0
  *   probe pause          waits until it is killed (any signal ends it, also as process 1)
  *   probe exit N         ends with N
  *   probe echo WORD...   prints its arguments, one in each line
- *   probe hook FILE      the view of a hook: directory, environment, the state on standard input
+ *   probe then PROGRAM ARGUMENT...  executes it
+ *   probe fill-keys UID  makes keys as this user until its quota is used up, then waits until it is killed
+ *   probe hook FILE      the view of a hook: directory, environment, descriptors, the state on standard input
  * Linked statically; needs nothing of the root filesystem, not even /proc. Values that differ from run to run (pids, inode
  * numbers) are not printed, or are marked by the judge (normalise.py). */
 #define _GNU_SOURCE
@@ -145,9 +147,9 @@ static void directory(const char *dir)
 	}
 }
 
-static void descriptors(void)
+static void descriptors(int first)
 {
-	for (int fd = 0; fd < 1024; fd++) {
+	for (int fd = first; fd < 1024; fd++) {
 		struct stat s;
 		char name[16], link[4096] = "", proc[64];
 		if (fcntl(fd, F_GETFD) < 0 || (fd > 2 && fd == fileno(out))) {
@@ -274,6 +276,22 @@ static void identity(void)
 	}
 }
 
+/* Calls that rules of a profile tell apart by their arguments. They come last, as some change the process. */
+static void calls_with_arguments(void)
+{
+	named("call", "getpriority 0", "%s", outcome(syscall(SYS_getpriority, 0, 0)));
+	named("call", "getpriority 1", "%s", outcome(syscall(SYS_getpriority, 1, 0)));
+	named("call", "getpriority 1<<32", "%s", outcome(syscall(SYS_getpriority, 1L << 32, 0)));
+	named("call", "dup3 77 78", "%s", outcome(syscall(SYS_dup3, 77, 78, 0)));
+	named("call", "dup3 77 79", "%s", outcome(syscall(SYS_dup3, 77, 79, 0)));
+	named("call", "dup3 70 78", "%s", outcome(syscall(SYS_dup3, 70, 78, 0)));
+	for (int i = 605; i < 608; i++)
+		named("call", (char[]){ 'f', 'l', 'o', 'c', 'k', ' ', '0' + i % 10, 0 }, "%s", outcome(syscall(SYS_flock, i, 0)));
+	named("call", "umask 0x12", "%s", outcome(syscall(SYS_umask, 0x12)));
+	named("call", "umask 0x22", "%s", outcome(syscall(SYS_umask, 0x22)));
+	named("call", "umask 0x30", "%s", outcome(syscall(SYS_umask, 0x30)));
+}
+
 /* System calls that say what is permitted; each by its errno. Those that need nothing change nothing. */
 static void calls(void)
 {
@@ -297,6 +315,7 @@ static void calls(void)
 	named("call", "open device fuse", "%s", outcome(open("/dev/fuse", O_RDWR | O_CLOEXEC)));
 	named("call", "write /", "%s", (mkdir("/probe-dir", 0700) ? outcome(-1) : (rmdir("/probe-dir"), "ok")));
 	named("call", "write /dev/stderr", "%s", outcome(open("/dev/stderr", O_WRONLY | O_CLOEXEC)));
+	calls_with_arguments();
 }
 
 static void namespaces(void)
@@ -365,10 +384,22 @@ static void environment(const char *group)
 	named(group, "(order)", "%.4000s", list);
 }
 
+/* The paths that a situation asks for: what is there, and its first bytes. */
+static void asked(int argc, char **argv)
+{
+	for (int i = 1; i + 1 < argc; i++)
+		if (!strcmp(argv[i], "-p")) {
+			struct stat s;
+			path(argv[++i]);
+			if (!stat(argv[i], &s) && S_ISREG(s.st_mode))
+				word_of(argv[i]);
+		}
+}
+
 static void view(int argc, char **argv)
 {
 	/* Standard streams first: what follows opens more. */
-	descriptors();
+	descriptors(0);
 	terminal();
 	signals();
 	identity();
@@ -381,6 +412,7 @@ static void view(int argc, char **argv)
 	namespaces();
 	proc();
 	paths();
+	asked(argc, argv);
 	calls();
 }
 
@@ -402,6 +434,25 @@ static void hook(const char *name, int argc, char **argv)
 	named(name, "umask", "%04o", mask);
 	named(name, "uid", "%u %u", getuid(), getgid());
 	signals();
+	/* The first three are each runtime's own choice of pipes and files. */
+	descriptors(3);
+}
+
+/* For a test of what happens when the kernel can make no keyring any more. */
+static int fill_keys(const char *user)
+{
+	char name[32];
+	int count = 0, id = atoi(user);
+	if (setresuid(id, id, id))
+		return 1;
+	syscall(SYS_keyctl, 1, 0);
+	do
+		snprintf(name, sizeof(name), "key-%d", count++);
+	while (syscall(SYS_add_key, "user", name, "value", 5, -3) >= 0);
+	printf("%d keys\n", count - 1);
+	fflush(stdout);
+	for (;;)
+		pause();
 }
 
 static void end(int signal) { _exit(128 + signal); }
@@ -431,7 +482,11 @@ int main(int argc, char **argv)
 		hook(argv[3], argc - 1, argv + 1);
 		return fclose(out) ? 98 : argc > 4 && !strcmp(argv[4], "fail") ? 7 : 0;
 	}
-	if (argc == 3 && !strcmp(argv[1], "-o") && !(out = fopen(argv[2], "we")))
+	if (argc > 2 && !strcmp(argv[1], "then"))
+		return execv(argv[2], argv + 2), 97;
+	if (argc == 3 && !strcmp(argv[1], "fill-keys"))
+		return fill_keys(argv[2]);
+	if (argc > 2 && !strcmp(argv[1], "-o") && !(out = fopen(argv[2], "we")))
 		return 99;
 	view(argc, argv);
 	return fclose(out) ? 98 : 0;

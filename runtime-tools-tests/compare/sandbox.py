@@ -192,9 +192,21 @@ def host_directories():
     subprocess.run(['mount', '--make-shared', WORK + '/host/shared'], check=True)
 
 
-def hand_over(layout, kind):
+def mapped_root(config):
+    """The ids of the host that root of the container has, as chown takes them, or None without a user namespace."""
+    ids = []
+    for key in ('uidMappings', 'gidMappings'):
+        ids += [str(one['hostID']) for one in config.get('linux', {}).get(key) or [] if one['containerID'] == 0]
+    return ':'.join(ids) if len(ids) == 2 else None
+
+
+def hand_over(layout, kind, config):
     """Makes what the situation's user needs his own."""
-    if kind == 'userns':
+    if kind == 'golden':
+        owner = mapped_root(config)
+        if owner is None:
+            return
+    elif kind == 'userns':
         owner = '100000:100000'
     elif kind == 'rootless':
         owner = f'{USER}:{USER}'

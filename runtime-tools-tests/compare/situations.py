@@ -2,6 +2,8 @@
 
 A row is NAME: (changes, more). `more` may hold `ways`, `kinds`, `layouts`, `stdin`, `prepare`, `wrapped`, `exec`, `command`.
 """
+import golden
+import reported
 from configs import bind, mount
 
 EXEC_ARGS = {'process.args': ['/probe', 'pause']}
@@ -204,7 +206,12 @@ ROWS = {
 
 def situations():
     """Each as a dictionary, with a name of its own: NAME/WAY/KIND/LAYOUT."""
-    for name, (changes, more) in ROWS.items():
+    yield from of_rows()
+    yield from golden.situations()
+
+
+def of_rows():
+    for name, (changes, more) in {**ROWS, **reported.ROWS}.items():
         for layout in more.get('layouts', ['v1']):
             for kind in more.get('kinds', ['root']):
                 for way in more.get('ways', ['create']):

@@ -225,7 +225,7 @@ fn a_hundred_at_once_leave_no_zombie() {
     }
     // A zombie has left its control group, and still is in the PID namespace.
     let list = "grep -l '^State:.Z' /proc/[0-9]*/status || true";
-    script(&c, &[], list).ok().silent();
+    assert_eq!(script(&c, &[], list).ok().stdout, "");
     c.kill_and_delete();
     test.nothing_left();
 }
