@@ -31,7 +31,8 @@ def mounts(text):
 def state(name, text):
     """The state that a hook reads, a field for each key."""
     try:
-        document = json.loads(text)
+        # The program writes control characters as \xNN; those of a pretty document are between its words.
+        document = json.loads(text.replace('\\x0a', ' ').replace('\\x09', ' '))
     except ValueError:
         return {name: text}
     document['pid'] = 'a number' if isinstance(document.get('pid'), int) else document.get('pid')

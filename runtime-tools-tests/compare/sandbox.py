@@ -17,6 +17,8 @@ OUT = WORK + '/out'
 CGROUPS = '/sys/fs/cgroup'
 CLONE_NEWCGROUP = 0x02000000
 USER = 1000
+# Hooks inherit it: the same for everybody who plays, as the answers of peers are kept.
+ENVIRONMENT = {'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': '/root', 'LANG': 'C.UTF-8', 'TERM': 'xterm'}
 
 
 def hierarchies():
@@ -63,7 +65,7 @@ def enclosed(name, command, data, timeout):
                '--propagation', 'private', '--']
     try:
         with subprocess.Popen(unshare + command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              preexec_fn=enter, text=True) as child:
+                              preexec_fn=enter, text=True, env=ENVIRONMENT) as child:
             try:
                 output, errors = child.communicate(data, timeout=timeout)
                 return child.returncode, output, errors

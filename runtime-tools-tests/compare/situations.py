@@ -1,6 +1,7 @@
 """The situations: what of config.json changes, and in which ways, kinds, and layouts each is played. One place, read by judge.py.
 
-A row is NAME: (changes, more). `more` may hold `ways`, `kinds`, `layouts`, `stdin`, `prepare`, `wrapped`, `exec`, `command`.
+A row is NAME: (changes, more). `more` may hold `ways`, `kinds`, `layouts`, and for play.py `stdin`, `prepare`, `wrapped`, `flags` (of
+`create` and `run`), `exec` (its flags), `command`, and `after` (a command whose output is compared).
 """
 import golden
 import reported
