@@ -52,7 +52,7 @@ conformance: build ## the validation programs of the OCI's runtime-tools (RUNTIM
 	@$(TESTS)/deps.sh conformance
 	@RUNTIME=$(RUNTIME) $(TESTS)/conformance/run.sh
 
-compare: build ## the differential judge: what a container sees with this runtime and with runc (PATTERN="name/*" for some)
+compare: build ## the differential judge: what a container sees with this runtime, runc and crun (PATTERN="name/*" for some)
 	@$(TESTS)/deps.sh compare
 	@RUNTIME=$(RUNTIME) $(TESTS)/compare/run.sh $(PATTERN)
 
