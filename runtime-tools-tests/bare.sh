@@ -85,7 +85,7 @@ fi
 mkdir "$work/root/src"
 git ls-files -z --cached --others --exclude-standard | tar -c --null --files-from=- | tar -x -C "$work/root/src"
 status=0
-timeout --kill-after=10 "${DEADLINE:-1500}" unshare --mount --pid --fork --kill-child "$0" --enter "$work/root" </dev/null 2>&1 \
+timeout --kill-after=10 "${DEADLINE:-2400}" unshare --mount --pid --fork --kill-child "$0" --enter "$work/root" </dev/null 2>&1 \
     | tee "$work/out" || status=$?
 count() { grep -c "^$1 - bare: " "$work/out" || true; }
 failed=$(count 'not ok')

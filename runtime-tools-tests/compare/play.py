@@ -145,9 +145,10 @@ class Player:
                           'left.processes': str(processes)})
 
 
-def default_signals():
-    """Resets every signal: what the caller of the tests ignores is no part of a situation. By the system call, as the C library
-    refuses its own two (32 and 33)."""
+def forget_the_caller():
+    """The usual umask, and the default action for every signal: what the caller of the tests has is no part of a situation.
+    Signals by the system call, as the C library refuses its own two (32 and 33)."""
+    os.umask(0o022)
     libc = ctypes.CDLL(None, use_errno=True)
     default = bytes(32)
     for signal in range(1, 65):
@@ -156,7 +157,7 @@ def default_signals():
 
 
 def main():
-    default_signals()
+    forget_the_caller()
     situation = json.load(sys.stdin)
     sandbox.prepare(situation['layout'], situation['probe'])
     config = situation.get('config') or configs.change(configs.of_kind(configs.base(), situation['kind']), situation['changes'])
