@@ -36,9 +36,18 @@ def play(situation, runtime, probe, number):
     return normalise.normalise(answer['seen'], answer['namespaces'])
 
 
+def surroundings():
+    """What a container has of its host and of the caller: kernel, hierarchies of control groups, limits, priorities."""
+    seen = [os.uname().release, os.nice(0)]
+    for name in ('limits', 'oom_score_adj'):
+        with open(f'/proc/self/{name}', encoding='utf-8') as file:
+            seen.append(file.read())
+    with open('/proc/self/cgroup', encoding='utf-8') as file:
+        return seen + sorted(line.split(':')[1] for line in file)
+
+
 class Peer:
-    """A runtime whose answers are kept: they change only with its file, the situation, this directory, and the host's kernel and
-    hierarchies of control groups."""
+    """A runtime whose answers are kept: they change only with its file, the situation, this directory, and `surroundings`."""
 
     def __init__(self, name, path, cache):
         self.name, self.path, self.cache = name, os.path.realpath(path), cache
@@ -52,8 +61,7 @@ class Peer:
             if os.path.basename(file) not in JUDGING:
                 with open(file, 'rb') as content:
                     digest.update(content.read())
-        with open('/proc/self/cgroup', encoding='utf-8') as file:
-            digest.update(repr([os.uname().release, sorted(line.split(':')[1] for line in file)]).encode())
+        digest.update(repr(surroundings()).encode())
         self.digest = digest.hexdigest()
 
     def answer(self, situation, probe, number):
