@@ -96,6 +96,8 @@ class Adapted:
         if self.layout == 'v2' and 'memory' not in controllers_of_v2():
             resources = linux.get('resources') or {}
             self.remove(resources, 'linux.resources.', *(key for key in list(resources) if key != 'devices'))
+        if self.layout == 'v1':
+            self.remove(linux.get('resources') or {}, 'linux.resources.', 'unified')
 
     def namespaces(self):
         for one in self.config['linux'].get('namespaces') or []:
