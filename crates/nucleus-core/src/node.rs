@@ -1,7 +1,7 @@
-//! `ROOT/ID/node.N`: device nodes that a container's init may not make itself, and gets as mounts.
+//! `ROOT/ID/node.N`: device nodes that a container's init has no right to make. Init gets a mount of each.
 //!
-//! Called by the lifecycle's `create`. The rule: they stay as long as the directory, since the kernel attaches no mount of a file
-//! that was removed (move_mount(2)); nobody but the store's owner can enter the directory.
+//! The lifecycle's `create` calls this. The rule: a node stays until `delete` removes the directory, because move_mount(2) fails
+//! for a mount whose file was removed. Only the owner of the store can enter the directory.
 
 use std::os::fd::OwnedFd;
 

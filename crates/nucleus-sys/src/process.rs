@@ -190,7 +190,8 @@ pub fn reset_signals(ending: &[c_int]) {
     }
 }
 
-/// Ignores SIGPIPE, or gives it its default action: writing to a pipe that nobody reads is an error (`EPIPE`) or the end.
+/// Ignores SIGPIPE, or gives it its default action. A write to a pipe without a reader then fails with `EPIPE`, or ends the
+/// process.
 pub fn ignore_broken_pipes(ignore: bool) {
     let action = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
     // SAFETY: no handler is installed, and SIGPIPE is a signal that can be ignored.

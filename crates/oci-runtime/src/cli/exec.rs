@@ -62,7 +62,7 @@ pub struct Args {
     /// Pass this many descriptors from 3 on to the process
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
-    /// FIFO: wait before the program is executed until somebody opens it for reading
+    /// Delay the program until another process opens this FIFO for reading
     #[arg(long, value_name = "FIFO")]
     exec_wait_fifo: Option<PathBuf>,
     /// Also in a paused container, where the process waits to be resumed

@@ -1,7 +1,7 @@
-//! `--exec-wait-fifo`, in the process: the last thing before execve.
+//! `--exec-wait-fifo`, in the process that waits: the last step before execve.
 //!
-//! Called by `process`. The rule: read(2), write(2) and poll(2) are all that a system call filter has to allow, and no
-//! path is used (see `lifecycle::exec::hold`, which opens both descriptors).
+//! `process` calls this. The rule: a system call filter must allow only read(2), write(2) and poll(2), and no path is used.
+//! `lifecycle::exec::hold` opens both descriptors.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,29 +15,29 @@ use super::failure::{Explain, Failure};
 /// A FIFO that is open for writing, and a watch on it.
 #[derive(Debug)]
 pub struct Hold {
-    /// Nobody has it open for reading: poll(2) says `POLLERR`.
+    /// poll(2) reports `POLLERR` as long as no process has it open for reading.
     pub fifo: OwnedFd,
     /// An inotify(7) instance that tells of each open(2), and of each close(2) of a reader.
     pub watch: OwnedFd,
 }
 
 impl Hold {
-    /// Both, to be kept open until the wait is over.
+    /// The descriptors that must stay open until the wait ends.
     pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
         [self.fifo.as_fd(), self.watch.as_fd()]
     }
 
-    /// Waits until somebody has opened the FIFO for reading, and writes a byte, as `create` does for `start`.
+    /// Waits until a process has opened the FIFO for reading, then writes one byte to it.
     ///
     /// # Errors
-    /// As poll(2) and read(2): a profile refuses them.
+    /// As poll(2), read(2) and write(2), which a seccomp profile can refuse.
     pub fn wait(&self) -> Result<(), Failure> {
         let what = || "--exec-wait-fifo: cannot wait on the FIFO";
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = Reader::new(&self.watch, &mut buffer);
         while !self.has_reader().explain(what)? {
             match events.next() {
-                // One who has gone again has opened it, too.
+                // A reader that has closed the FIFO again has opened it before.
                 Ok(event) if event.events().contains(ReadFlags::CLOSE_NOWRITE) => break,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error).explain(what),
@@ -47,7 +47,7 @@ impl Hold {
         let told = rustix::io::write(&self.fifo, b"0");
         nucleus_sys::process::ignore_broken_pipes(false);
         match told {
-            // Nobody reads any more, or has to.
+            // The reader has gone. It does not have to read the byte.
             Ok(_) | Err(Errno::PIPE | Errno::AGAIN) => Ok(()),
             Err(error) => Err(error).explain(what),
         }

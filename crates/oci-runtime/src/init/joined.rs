@@ -104,13 +104,13 @@ impl Newborn for Guest {
         let last = self.into_last();
         match set_up.and_then(|()| process::become_user_program(plan, &last)) {
             Ok(never) => match never {},
-            Err(failure) if last.started.get() => {
-                eprintln!("exec failed: {failure}");
-                255
-            }
             Err(failure) => {
-                // One that cannot be sent is reported as the end of this process.
-                let _ = last.channel.tell(&ToHost::Failed(failure.to_string()));
+                if last.started.get() {
+                    eprintln!("exec failed: {failure}");
+                } else {
+                    // One that cannot be sent is reported as the end of this process.
+                    let _ = last.channel.tell(&ToHost::Failed(failure.to_string()));
+                }
                 255
             }
         }

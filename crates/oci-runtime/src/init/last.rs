@@ -33,7 +33,7 @@ pub struct Last {
     pub oom_score_adj: Option<i32>,
     /// The maker of the container may look into the process before it executes the program, see [`may_be_readable`](super::may_be_readable).
     pub is_readable: bool,
-    /// What container-side hooks are told.
+    /// The container's state, for the hooks that run inside the container.
     pub hook_state: hooks::State,
 }
 

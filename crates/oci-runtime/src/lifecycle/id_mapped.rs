@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::id_maps::lines;
 use crate::init::failure::{Explain, Failure};
-use crate::plan::{IdMap, IdMapping, MappedBy, Mount, MountKind, Plan};
+use crate::plan::{IdMap, IdMapping, Links, MappedBy, Mount, MountKind, Plan};
 use crate::rootfs::{pivot, root::clone_mount_at};
 
 /// `CLONE_NEWUSER` as the plan has it.
@@ -38,15 +38,9 @@ pub fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, Failure> {
     let image = |path: &Path| Some(Path::new("/").join(path.strip_prefix(&plan.rootfs.path).ok()?));
     let other_root = plan.namespaces.has(NEW_USER) && Uid::effective().is_root();
     for (i, mount) in plan.mounts.iter().enumerate() {
-        let MountKind::Bind {
-            source,
-            recursive,
-            links,
-        } = &mount.kind
-        else {
-            continue;
-        };
-        if links.copy && source.is_symlink() {
+        let Some(from) = Source::of(mount) else { continue };
+        let source = from.path;
+        if from.links.copy && source.is_symlink() {
             continue;
         }
         let is_made_here = mount.id_map.is_some() || other_root && only_root_reaches(source);
@@ -60,13 +54,8 @@ pub fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, Failure> {
                 )));
             }
         }
-        if is_made_here || other_root && !recursive && has_mounts_below(source) {
-            let from = Source {
-                path: source,
-                recursive: *recursive,
-                nofollow: links.bind_source,
-            };
-            trees.push((i, tree(&from, mount.id_map.as_deref(), propagation_of(plan), i)?));
+        if is_made_here || other_root && !from.recursive && has_mounts_below(source) {
+            trees.push((i, tree(&from, propagation_of(plan), i)?));
         }
     }
     Ok(trees)
@@ -111,24 +100,39 @@ pub struct Source<'a> {
     /// The host path.
     pub path: &'a Path,
     /// The mounts below it, too.
-    pub recursive: bool,
-    /// A link at the end of the path is meant itself.
-    pub nofollow: bool,
+    recursive: bool,
+    links: Links,
+    id_map: Option<&'a IdMap>,
 }
 
-/// A detached copy of the source of a bind mount, with its owners mapped if `id_map` says how. All of it gets this
+impl<'a> Source<'a> {
+    /// `None` for a mount of another kind.
+    pub fn of(mount: &'a Mount) -> Option<Self> {
+        let MountKind::Bind {
+            source,
+            recursive,
+            links,
+        } = &mount.kind
+        else {
+            return None;
+        };
+        Some(Self {
+            path: source,
+            recursive: *recursive,
+            links: *links,
+            id_map: mount.id_map.as_deref(),
+        })
+    }
+}
+
+/// A detached copy of the source of a bind mount, with the owners that the mount asks for. The whole tree gets this
 /// propagation.
 ///
 /// # Errors
 /// Named by `mounts[i]`.
-pub fn tree(
-    from: &Source<'_>,
-    id_map: Option<&IdMap>,
-    propagation: MountPropagationFlags,
-    i: usize,
-) -> Result<OwnedFd, Failure> {
+pub fn tree(from: &Source<'_>, propagation: MountPropagationFlags, i: usize) -> Result<OwnedFd, Failure> {
     let source = from.path;
-    let tree = clone_mount_at(source, from.recursive, from.nofollow)
+    let tree = clone_mount_at(source, from.recursive, from.links.bind_source)
         .explain(|| format!("mounts[{i}].source: cannot bind {}", source.display()))?;
     let cut_off = Attributes {
         propagation: u64::from(propagation.bits()) & !nix::libc::MS_REC,
@@ -136,7 +140,7 @@ pub fn tree(
     };
     set_attributes(&tree, cut_off, true)
         .explain(|| format!("mounts[{i}]: cannot change the propagation of {}", source.display()))?;
-    if let Some(id_map) = id_map {
+    if let Some(id_map) = from.id_map {
         map_owners(&tree, source, id_map, i)?;
     }
     Ok(tree)

@@ -19,7 +19,7 @@ use crate::channel::{self, ToHost};
 use crate::init::failure::{Explain, Failure};
 use crate::init::mounts_child::{Change, MountsContext};
 use crate::plan::mounts::Surroundings;
-use crate::plan::{Mount, MountKind, Namespaces, mounts_change};
+use crate::plan::{Mount, Namespaces, mounts_change};
 use crate::rootfs::mounts::apply_attributes;
 use crate::spec;
 
@@ -106,24 +106,14 @@ fn change_beside(
 /// Each mount with its tree, for a bind mount.
 fn with_trees(mounts: Vec<Mount>) -> std::result::Result<Vec<(Mount, Option<std::os::fd::OwnedFd>)>, Failure> {
     let one = |(i, mount): (usize, Mount)| {
-        let MountKind::Bind {
-            source,
-            recursive,
-            links,
-        } = &mount.kind
-        else {
+        let Some(from) = id_mapped::Source::of(&mount) else {
             return Ok((mount, None));
-        };
-        let from = id_mapped::Source {
-            path: source,
-            recursive: *recursive,
-            nofollow: links.bind_source,
         };
         // A slave of its source, as a bind mount of `create` is without an option for that.
         let propagation = MountPropagationFlags::DOWNSTREAM;
-        let tree = id_mapped::tree(&from, mount.id_map.as_deref(), propagation, i)?;
+        let tree = id_mapped::tree(&from, propagation, i)?;
         apply_attributes(&tree, &mount)
-            .explain(|| format!("mounts[{i}].options: cannot apply to {}", source.display()))?;
+            .explain(|| format!("mounts[{i}].options: cannot apply to {}", from.path.display()))?;
         Ok((mount, Some(tree)))
     };
     mounts.into_iter().enumerate().map(one).collect()

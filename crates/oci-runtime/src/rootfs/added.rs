@@ -12,10 +12,10 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::copy_up;
-use super::mounts::{apply_attributes, describe, directory, explain_target, refuse_hidden_proc, with_mode_of};
+use super::mounts::{apply_attributes, bind_target, describe, explain_target, with_mode_of};
 use super::root::{Root, attach, is_dir, mount_on};
 use crate::init::failure::{Explain, Failure};
-use crate::plan::{Mount, MountKind, mounts_change};
+use crate::plan::{Links, Mount, MountKind, mounts_change};
 
 /// What was added so far.
 #[derive(Debug)]
@@ -59,23 +59,11 @@ impl<'a> Added<'a> {
 
     /// What is mounted over, made if it is missing; true for a new one.
     fn target(&self, mount: &Mount, tree: Option<&OwnedFd>) -> Result<(OwnedFd, bool), Errno> {
-        let destination = &mount.destination;
-        if let MountKind::Bind { links, .. } = &mount.kind
-            && links.cover_destination
-            && let Some(link) = self.root.link(destination)?
-        {
-            refuse_hidden_proc(&link, destination)?;
-            return Ok((link, false));
-        }
-        if tree.map_or(Ok(true), is_dir)? {
-            return directory(&self.root, destination, false);
-        }
-        let target = self.root.make_file(destination).map_err(|error| match error {
-            Errno::ISDIR => Errno::NOTDIR,
-            other => other,
-        })?;
-        refuse_hidden_proc(&target, destination)?;
-        Ok((target, false))
+        let links = match &mount.kind {
+            MountKind::Bind { links, .. } => *links,
+            _ => Links::default(),
+        };
+        bind_target(&self.root, &mount.destination, tree.map_or(Ok(true), is_dir)?, links)
     }
 
     /// Lets all of them stay.

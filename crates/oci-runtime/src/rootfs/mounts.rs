@@ -175,31 +175,42 @@ fn copy_link(root: &Root, mount: &Mount, source: &Path) -> Result<(), Errno> {
 
 fn bind(root: &mut Root, mount: &Mount, tree: &OwnedFd, links: Links) -> Result<(), Errno> {
     apply_attributes(tree, mount)?;
-    if links.cover_destination
-        && let Some(link) = root.link(&mount.destination)?
-    {
-        refuse_hidden_proc(&link, &mount.destination)?;
-        return attach(tree, link);
-    }
-    if !is_dir(tree)? {
-        // mount(2) calls both mix-ups ENOTDIR, and engines have a hint for its text; to EISDIR they give other exit codes.
-        let target = root
-            .make_file(&mount.destination)
-            .map_err(|error| if error == Errno::ISDIR { Errno::NOTDIR } else { error })?;
-        refuse_hidden_proc(&target, &mount.destination)?;
-        return attach(tree, target);
-    }
-    attach(tree, directory(root, &mount.destination, false)?.0)?;
-    if Root::is_anchor(&mount.destination) {
+    let is_dir = is_dir(tree)?;
+    attach(tree, bind_target(root, &mount.destination, is_dir, links)?.0)?;
+    if is_dir && Root::is_anchor(&mount.destination) {
         let directory = rustix::io::fcntl_dupfd_cloexec(tree, 0)?;
         root.anchor(&mount.destination, directory, Names::OfAnyone);
     }
     Ok(())
 }
 
+/// The file or directory that a bind mount covers, made if it is missing. True for a directory that is new.
+pub(super) fn bind_target(
+    root: &Root,
+    destination: &Path,
+    is_dir: bool,
+    links: Links,
+) -> Result<(OwnedFd, bool), Errno> {
+    if links.cover_destination
+        && let Some(link) = root.link(destination)?
+    {
+        refuse_hidden_proc(&link, destination)?;
+        return Ok((link, false));
+    }
+    if is_dir {
+        return directory(root, destination, false);
+    }
+    // mount(2) calls both mix-ups ENOTDIR, and engines have a hint for its text; to EISDIR they give other exit codes.
+    let target = root
+        .make_file(destination)
+        .map_err(|error| if error == Errno::ISDIR { Errno::NOTDIR } else { error })?;
+    refuse_hidden_proc(&target, destination)?;
+    Ok((target, false))
+}
+
 /// A destination outside of /proc must not lead into it through a link of the image: the plan has checked those below
 /// /proc by name (CVE-2019-16884).
-pub(super) fn refuse_hidden_proc(target: &OwnedFd, destination: &Path) -> Result<(), Errno> {
+fn refuse_hidden_proc(target: &OwnedFd, destination: &Path) -> Result<(), Errno> {
     if destination.starts_with("/proc") || rustix::fs::fstatfs(target)?.f_type as u64 != PROC_MAGIC {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use oci_spec::runtime::Mount;
 use serde_json::Value;
 
+use super::tolerance::drop_null_members;
 use super::{LoadError, field, read_any};
 
 /// The fields of a mount (config.md).
@@ -30,11 +31,10 @@ fn parse(text: &[u8]) -> Result<Vec<Mount>, LoadError> {
 }
 
 fn one(mut mount: Value, i: usize) -> Result<Mount, LoadError> {
-    let Some(members) = mount.as_object_mut() else {
+    drop_null_members(&mut mount);
+    let Some(members) = mount.as_object() else {
         return Err(invalid(format!("mounts[{i}]"), "must be a JSON object".to_owned()));
     };
-    // Engines written in Go write `null` for what is not set.
-    members.retain(|_, value| !value.is_null());
     if let Some(name) = members.keys().find(|name| !FIELDS.contains(&name.as_str())) {
         return Err(invalid(
             format!("mounts[{i}].{name}"),

@@ -62,7 +62,8 @@ pub(crate) fn resources_without_nulls(text: &[u8]) -> Option<LinuxResources> {
     serde_json::from_value(resources).ok()
 }
 
-fn drop_null_members(value: &mut Value) -> bool {
+/// Removes every member that is `null`, at any depth; true if there was one. `null` in a list stays.
+pub(super) fn drop_null_members(value: &mut Value) -> bool {
     let mut dropped = false;
     match value {
         Value::Object(members) => {

@@ -8,6 +8,18 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+/// The host's id of a container's root in [`map_ids`].
+pub(crate) const MAPPED_ROOT: u32 = 100_000;
+
+/// Adds a user namespace that maps the container's ids 0 to 65535 to the host's from [`MAPPED_ROOT`].
+pub(crate) fn map_ids(config: &mut Value) {
+    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+    namespaces.push(json!({ "type": "user" }));
+    let mapping = json!([{ "containerID": 0, "hostID": MAPPED_ROOT, "size": 65536 }]);
+    config["linux"]["uidMappings"] = mapping.clone();
+    config["linux"]["gidMappings"] = mapping;
+}
+
 /// Where the statically linked busybox is (Debian: busybox-static).
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 

@@ -16,7 +16,7 @@ mod container;
 mod harness;
 mod host;
 
-pub(crate) use bundle::{base_config, busybox_rootfs, write_config};
+pub(crate) use bundle::{MAPPED_ROOT, base_config, busybox_rootfs, map_ids, write_config};
 pub(crate) use cmd::{Cmd, Out, Running};
 pub(crate) use container::Container;
 pub(crate) use harness::{Kind, Test, kind, runtime, skip};

@@ -210,7 +210,7 @@ fn nodes_are_bound_onto_what_the_image_has() {
     let c = test.script_with(
         "stat -c %t:%T /dev/null; grep ' /dev/null ' /proc/self/mountinfo",
         |config| {
-            super::userns::map_ids(config);
+            crate::common::map_ids(config);
             let mounts = config["mounts"].as_array_mut().expect("mounts");
             mounts.retain(|mount| !mount["destination"].as_str().expect("destination").starts_with("/dev"));
             config["root"]["readonly"] = json!(false);
@@ -256,7 +256,7 @@ fn nodes_that_the_host_lacks_in_a_user_namespace() {
          grep -E ' /dev/(absent|other) ' /proc/self/mountinfo | cut -d ' ' -f 6",
     );
     c.edit(|config| {
-        super::userns::map_ids(config);
+        crate::common::map_ids(config);
         for device in [
             json!({ "path": "/dev/absent", "type": "c", "major": 1, "minor": 3, "fileMode": 438, "uid": 11, "gid": 12 }),
             // The host has this name for another device.

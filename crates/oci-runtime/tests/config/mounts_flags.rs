@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use serde_json::json;
 
 use super::inside::{add_mount, mount_at, push};
-use super::userns::map_ids;
+use crate::common::map_ids;
 use crate::common::{Container, Test, shell};
 
 /// `script` in a private mount namespace of the host, in which the runtime sees what is mounted.

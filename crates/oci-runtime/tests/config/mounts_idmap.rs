@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use serde_json::{Value, json};
 
 use super::inside::{add_mount, mount_at};
-use super::userns::map_ids;
+use crate::common::map_ids;
 use crate::common::{Container, Test, shell};
 
 /// A container with the directory `data` of the bundle at /data; its files belong to 0 and 1000.

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json};
 
 use super::inside::add_mount;
-use crate::common::{Container, Test};
+use crate::common::{Container, MAPPED_ROOT, Test, map_ids};
 
 const SCRIPT: &str = "readlink /at || cat /at; grep -c ' /at ' /proc/self/mountinfo; cat /target";
 
@@ -23,14 +23,6 @@ fn linked<'t>(test: &'t Test, options: &[&str], edit: impl FnOnce(&mut Value)) -
     c
 }
 
-fn map_ids(config: &mut Value) {
-    let list = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
-    list.push(json!({ "type": "user" }));
-    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    config["linux"]["uidMappings"] = mapping.clone();
-    config["linux"]["gidMappings"] = mapping;
-}
-
 #[test]
 fn without_an_option_a_link_is_followed() {
     let Some(test) = Test::new() else { return };
@@ -44,7 +36,7 @@ fn a_link_is_copied() {
     for edit in [(|_| ()) as fn(&mut Value), map_ids] {
         let c = linked(&test, &["bind", "copy-symlink"], edit);
         // The container's root may write there only then.
-        std::os::unix::fs::chown(c.rootfs(), Some(100_000), Some(100_000)).expect("chown");
+        std::os::unix::fs::chown(c.rootfs(), Some(MAPPED_ROOT), Some(MAPPED_ROOT)).expect("chown");
         c.run().ok().prints("target\n0\nthe container's");
         // The link is in the image by now, and serves.
         c.run().ok().prints("target\n0\nthe container's");

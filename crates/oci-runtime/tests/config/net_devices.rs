@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::userns::map_ids;
+use crate::common::map_ids;
 use crate::common::{Container, Out, Test, eventually, namespace_of, shell};
 
 /// Shows a device inside: its addresses, MTU, and state.

@@ -297,7 +297,7 @@ fn capabilities_that_the_runtime_lacks_are_named() {
     }
     // In a user namespace root has them all.
     let c = test.script_with("grep '^CapBnd' /proc/self/status", |config| {
-        super::userns::map_ids(config);
+        crate::common::map_ids(config);
         config["process"]["capabilities"] = json!({ "bounding": ["CAP_NET_RAW"] });
     });
     crate::common::shell(&format!("chown -Rh 100000:100000 {}", c.rootfs().display()));

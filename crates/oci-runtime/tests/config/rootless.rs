@@ -129,7 +129,7 @@ fn a_score_of_the_oom_killer_in_a_joined_user_namespace() {
     let Some(test) = Test::new() else { return };
     // The pod: a user namespace and what it owns. The network stays the host's, as with Kubernetes' hostNetwork.
     let map = |config: &mut Value| {
-        super::userns::map_ids(config);
+        crate::common::map_ids(config);
         let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
         namespaces.retain(|namespace| namespace["type"] != "network");
     };
@@ -192,7 +192,7 @@ fn only_an_ordinary_users_init_is_dumpable() {
     let state: Value = serde_json::from_str(&state.stdout).expect("state");
     assert_eq!(owner(&c, state["pid"].as_i64().expect("pid")), USER);
     end(&c);
-    let by_root = test.container_with(&["sleep", "1000"], super::userns::map_ids);
+    let by_root = test.container_with(&["sleep", "1000"], crate::common::map_ids);
     shell(&format!("chown -Rh 100000:100000 {}", by_root.rootfs().display()));
     by_root.create().ok();
     assert_eq!(owner(&by_root, i64::from(by_root.pid())), 0);

@@ -7,7 +7,7 @@ use rustix::process::Pid;
 use serde_json::{Value, json};
 
 use super::inside::field;
-use super::userns::map_ids;
+use crate::common::map_ids;
 use crate::common::{Cmd, Container, Out, Test, shell, skip};
 
 /// Starts a sleeping container with one field of `process` set, and gives its pid.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::userns::map_ids;
+use crate::common::map_ids;
 use crate::common::{Container, Running, Test, compile_c, shell, wait_for};
 
 /// An agent that listens; its socket and the file that it writes.

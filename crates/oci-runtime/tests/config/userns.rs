@@ -6,18 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use serde_json::{Value, json};
 
 use super::inside::{add_mount, push, remove};
-use crate::common::{Container, Test, shell, uid_of_proc, wait_for};
-
-/// Where the container's id 0 is on the host.
-const BASE: u32 = 100_000;
-
-/// Maps the container's ids 0 to 65535 to the host's from [`BASE`].
-pub(crate) fn map_ids(config: &mut Value) {
-    push(config, "/linux/namespaces", json!({ "type": "user" }));
-    let mapping = json!([{ "containerID": 0, "hostID": BASE, "size": 65536 }]);
-    config["linux"]["uidMappings"] = mapping.clone();
-    config["linux"]["gidMappings"] = mapping;
-}
+use crate::common::{Container, MAPPED_ROOT as BASE, Test, map_ids, shell, uid_of_proc, wait_for};
 
 /// A container with mapped ids whose root filesystem belongs to its root.
 fn mapped<'t>(test: &'t Test, script: &str, edit: impl FnOnce(&mut Value)) -> Container<'t> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::common::{Container, Test, alive, wait_for};
+use crate::common::{Container, Test, alive, process_state, wait_for};
 use crate::{exec, running};
 
 /// A FIFO on the host, and the flag that names it.
@@ -32,8 +32,7 @@ fn program(pid: i32) -> String {
 /// Waits until the process sleeps in a system call; that alone shows that it waits.
 fn wait_asleep(pid: i32) {
     wait_for("the process to wait", || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        (stat.rsplit(')').next()?.trim_start().starts_with('S')).then_some(())
+        (process_state(pid) == Some('S')).then_some(())
     });
 }
 

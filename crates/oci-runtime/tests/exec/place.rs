@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::common::{Cmd, Container, Test, cgroup_dirs, namespace_of, shell, skip, wait_for};
+use crate::common::{Cmd, Container, Test, cgroup_dirs, map_ids, namespace_of, shell, skip, wait_for};
 use crate::{exec, running, script, section, write_section};
 
 const KINDS: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
@@ -38,14 +38,6 @@ fn same_place(c: &Container<'_>) {
 fn add(config: &mut Value, kinds: &[&str]) {
     let list = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
     list.extend(kinds.iter().map(|kind| json!({ "type": kind })));
-}
-
-/// Maps ids as an engine with `--userns` does.
-fn map_ids(config: &mut Value) {
-    add(config, &["user"]);
-    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    config["linux"]["uidMappings"] = mapping.clone();
-    config["linux"]["gidMappings"] = mapping;
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::common::{Container, Out, Test, shell, wait_for};
+use crate::common::{Container, MAPPED_ROOT, Out, Test, map_ids, shell, wait_for};
 
 /// A container that sleeps, with a writable root, and a directory `data` of the bundle that is not mounted: a file, a program,
 /// and a directory `sub`.
@@ -44,16 +44,13 @@ pub(crate) fn inside(c: &Container<'_>, script: &str) -> Out {
     c.test().runtime().args(["exec", &c.id, "sh", "-c", script]).run()
 }
 
-/// Maps the container's ids 0 to 65535 to the host's from 100000, and gives it its root filesystem.
+/// A sleeper with mapped ids whose root filesystem belongs to its root.
 fn in_user_namespace(test: &Test) -> Container<'_> {
-    let c = sleeper(test, |config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
-        namespaces.push(json!({ "type": "user" }));
-        let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-        config["linux"]["uidMappings"] = mapping.clone();
-        config["linux"]["gidMappings"] = mapping;
-    });
-    shell(&format!("chown -Rh 100000:100000 {}", c.rootfs().display()));
+    let c = sleeper(test, map_ids);
+    shell(&format!(
+        "chown -Rh {MAPPED_ROOT}:{MAPPED_ROOT} {}",
+        c.rootfs().display()
+    ));
     c
 }
 

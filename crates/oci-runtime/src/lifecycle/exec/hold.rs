@@ -1,9 +1,9 @@
-//! `--exec-wait-fifo`: the process stands before its execve until somebody opens a FIFO for reading.
+//! `--exec-wait-fifo`: the process waits before its execve until another process opens a FIFO for reading.
 //!
-//! Who supervises the process adopts it meanwhile, without a race. Called by `exec`; the waiting is done by the process
-//! (`init::hold`). The rule: what is handed to it leads nowhere, as the program is looked up while it is open
-//! (CVE-2024-21626). Hence the FIFO is opened here, and its readers are heard of by inotify(7): to open it by name would take
-//! a descriptor of the host's /proc or of a directory along.
+//! A supervisor can adopt the process in that time, without a race. `exec` opens the descriptors here; the process waits on
+//! them (`init::hold`). The rule: no descriptor may lead to a file of the host, because the process looks up its program
+//! while they are open (CVE-2024-21626). Opening the FIFO by name inside the process would need a descriptor of a directory
+//! or of /proc. So the FIFO is opened here, and inotify(7) reports its readers.
 
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -29,7 +29,8 @@ pub fn open(path: &Path) -> Result<Hold, Failure> {
     }
     let name = format!("/proc/self/fd/{}", file.as_raw_fd());
     let open = |flags| rustix::fs::open(&name, flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
-    // With a reader of our own, open(2) for writing finds one. It is gone before the watch begins.
+    // A non-blocking open(2) for writing fails without a reader, so the first descriptor is one. It closes before the watch
+    // starts.
     let both = open(OFlags::RDWR).explain(what)?;
     let fifo = open(OFlags::WRONLY).explain(what)?;
     drop(both);

@@ -288,7 +288,7 @@ fn let_go(guest: Init, channel: &HostEnd, options: &Options) -> Result<Process> 
         }
     }
     if options.wait_fifo.is_some() {
-        // It waits, for who knows how long, and says by itself if it fails after that.
+        // The process may wait for days, and reports a later failure on its own stderr.
         return released(guest);
     }
     if let Some(ToHost::Failed(text)) = channel.receive().explain(|| "cannot hear the process")? {
@@ -300,7 +300,7 @@ fn let_go(guest: Init, channel: &HostEnd, options: &Options) -> Result<Process> 
     released(guest)
 }
 
-/// The process, which lives on without us.
+/// The process, which is no longer killed when the runtime fails.
 fn released(guest: Init) -> Result<Process> {
     let pid = guest.pid();
     let pidfd = guest.release().ok_or(rustix::io::Errno::SRCH).explain(|| "process")?;
