@@ -24,7 +24,7 @@ pub fn mount(target: &OwnedFd, flags: MountFlags, data: &[u8]) -> Result<(), Err
 ///
 /// # Errors
 /// As [`mount`].
-pub(super) fn detached(flags: MountFlags, data: &[u8], source: Option<&OwnedFd>) -> Result<OwnedFd, Errno> {
+pub(crate) fn detached(flags: MountFlags, data: &[u8], source: Option<&OwnedFd>) -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     configure(&context, flags, data)?;
     rustix::mount::fsconfig_create(&context)?;

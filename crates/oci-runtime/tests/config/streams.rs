@@ -78,6 +78,71 @@ fn a_null_device_as_a_stream_is_the_containers_own() {
     test.nothing_left();
 }
 
+/// As the test above, in a container that has no null device: the program has removed it, or /dev is bound without one.
+#[test]
+fn a_null_device_as_a_stream_is_never_the_hosts() {
+    let Some(test) = Test::new() else { return };
+    let null = test.dir().join("null");
+    shell(&format!("mknod -m 666 {} c 1 3", null.display()));
+    let streams = format!("<{0} >{0} 2>{0}", null.display());
+    let mode = || fs::metadata(&null).expect("null").mode() & 0o777;
+    let attack = "chmod 600 /proc/self/fd/0; echo x >/proc/self/fd/1 && stat -L -c %F:%t:%T /proc/self/fd/0 >/done";
+    let device = "character special file:1:3\n";
+    let c = test.script_with(&format!("{attack}; rm -rf /dev/null; sleep 1000"), |config| {
+        for set in ["bounding", "effective", "permitted"] {
+            push(config, &format!("/process/capabilities/{set}"), json!("CAP_FOWNER"));
+        }
+        config["root"]["readonly"] = json!(false);
+    });
+    let seen = || fs::read_to_string(c.rootfs().join("done")).unwrap_or_default();
+    let bound = test.dir().join("dev");
+    fs::create_dir(&bound).expect("mkdir");
+    c.edit(|config| {
+        config["linux"]["maskedPaths"] = json!([]);
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        mounts.retain(|mount| !mount["destination"].as_str().expect("text").starts_with("/dev"));
+        push(
+            config,
+            "/mounts",
+            json!({ "destination": "/dev", "type": "bind", "source": bound, "options": ["rbind"] }),
+        );
+    });
+    c.with_bundle("run", &["--detach"]).redirected(&streams).run().ok();
+    wait_for("the attack", || (seen() == device).then_some(()));
+    assert_eq!(mode(), 0o666, "init");
+    for instead in [
+        "true",
+        "echo text >/dev/null",
+        "mkdir /dev/null",
+        "ln -s zero /dev/null",
+    ] {
+        let change = format!("rm -rf /dev/null; {instead}; rm /done");
+        c.verb("exec", &[]).args(["sh", "-c", &change]).run().ok();
+        let exec = c.verb("exec", &[]).args(["sh", "-c", attack]);
+        exec.redirected(&streams).run().ok();
+        assert_eq!((seen().as_str(), mode()), (device, 0o666), "exec after {instead}");
+    }
+    c.kill_and_delete();
+    // In a user namespace nobody owns the host's node: it serves, and stays as it is.
+    c.edit(|config| {
+        push(config, "/linux/namespaces", json!({ "type": "user" }));
+        for map in ["uidMappings", "gidMappings"] {
+            config["linux"][map] = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+        }
+    });
+    fs::remove_dir_all(bound.join("null")).ok();
+    shell(&format!(
+        "rm -rf {0}/null; chown -R 100000:100000 {1}",
+        bound.display(),
+        c.rootfs().display()
+    ));
+    c.with_bundle("run", &["--detach"]).redirected(&streams).run().ok();
+    wait_for("the attack in a user namespace", || (seen() == device).then_some(()));
+    assert_eq!(mode(), 0o666, "in a user namespace");
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
 #[test]
 fn devices_of_the_host_keep_their_owner() {
     let Some(test) = Test::new() else { return };
