@@ -20,6 +20,9 @@ pub(crate) fn to_add(
     let compiled = mounts::compile(list, around, warnings)?;
     for (i, mount) in compiled.iter().enumerate() {
         check_kind(&mount.kind, i)?;
+        if mount.copy_up {
+            return Err(not_here(i, "options", "\"tmpcopyup\""));
+        }
         check_destination(&mount.destination, i)?;
     }
     Ok(compiled)
@@ -36,10 +39,7 @@ pub(crate) fn to_remove(list: &[oci::Mount], warnings: &mut Vec<String>) -> Resu
 }
 
 fn check_kind(kind: &MountKind, i: usize) -> Result<(), PlanError> {
-    let refuse = |field: &str, what: String| {
-        let why = format_args!("{what} is not supported in a container that exists: bind mounts and tmpfs are");
-        Err(PlanError::new(format_args!("mounts[{i}].{field}"), why))
-    };
+    let refuse = |field: &str, what: String| Err(not_here(i, field, &what));
     match kind {
         MountKind::Bind { links, .. } if links.copy => refuse("options", "\"copy-symlink\"".to_owned()),
         MountKind::Bind { .. } => Ok(()),
@@ -48,6 +48,13 @@ fn check_kind(kind: &MountKind, i: usize) -> Result<(), PlanError> {
         MountKind::Cgroup => refuse("type", "\"cgroup\"".to_owned()),
         MountKind::Remount { .. } => refuse("options", "\"remount\"".to_owned()),
     }
+}
+
+fn not_here(i: usize, field: &str, what: &str) -> PlanError {
+    PlanError::new(
+        format_args!("mounts[{i}].{field}"),
+        format_args!("{what} is not supported in a container that exists: bind mounts and tmpfs are"),
+    )
 }
 
 fn check_destination(destination: &Path, i: usize) -> Result<(), PlanError> {

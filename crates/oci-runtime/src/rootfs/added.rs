@@ -91,7 +91,7 @@ fn tmpfs(mount: &Mount, target: &OwnedFd, is_new: bool) -> Result<OwnedFd, Errno
         with_mode_of(target, mount)?
     };
     let flags = MountFlags::from_bits_retain(mount.flags as u32);
-    let made = copy_up::detached(flags, &data, mount.copy_up.then_some(target))?;
+    let made = copy_up::detached(flags, &data, None)?;
     apply_attributes(&made, mount)?;
     Ok(made)
 }

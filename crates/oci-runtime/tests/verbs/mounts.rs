@@ -233,15 +233,15 @@ fn a_new_tmpfs() {
         |at: &str, options: &[&str]| json!({ "destination": at, "type": "tmpfs", "source": "x", "options": options });
     let list = [
         tmpfs("/t", &["size=64k", "mode=700", "noexec"]),
-        tmpfs("/etc", &["tmpcopyup"]),
+        tmpfs("/etc", &["ro"]),
         tmpfs("/home", &["ro"]),
     ];
     mounts(&c, "add", &list).ok().silent();
-    let script = "stat -c %a /t; cat /etc/hosts; echo mine >/etc/hosts; touch /home/x 2>/dev/null || echo refused; \
+    let script = "stat -c %a /t; ls /etc; touch /home/x 2>/dev/null || echo refused; \
                   grep -E ' (/t|/etc|/home) ' /proc/self/mountinfo | sed 's/.* - //; s/ .*size=64k.*/ small/; s/ .*,.*//'";
     inside(&c, script)
         .ok()
-        .prints("700\n127.0.0.1 localhost\nrefused\ntmpfs small\ntmpfs\ntmpfs");
+        .prints("700\nrefused\ntmpfs small\ntmpfs\ntmpfs");
     mounts(&c, "remove", &list).ok().silent();
     inside(&c, "cat /etc/hosts").ok().prints("127.0.0.1 localhost");
     c.kill_and_delete();

@@ -126,6 +126,11 @@ fn what_cannot_be_done_later_is_named() {
     );
     refused(
         &c,
+        &[json!({ "destination": "/etc", "type": "tmpfs", "options": ["tmpcopyup"] })],
+        "mounts[0].options: \"tmpcopyup\" is not supported",
+    );
+    refused(
+        &c,
         &[bind("/", &[])],
         "mounts[0].destination: \"/\" is the root of the container",
     );
