@@ -5,7 +5,7 @@
 //! `cgroup_procs_write_start`). Writing a pid to `cgroup.procs` takes that lock, milliseconds for each hierarchy.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -34,6 +34,13 @@ impl Joiner {
     /// The open files, for a caller that closes all others.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.tasks.iter().map(|(fd, _)| fd.as_fd())
+    }
+
+    /// Takes out what joins the group at `dir`.
+    pub fn split_off(&mut self, dir: &Path) -> Joiner {
+        let is_it = |(_, file): &mut (OwnedFd, PathBuf)| file.parent() == Some(dir);
+        let tasks = self.tasks.extract_if(.., is_it).collect();
+        Joiner { tasks }
     }
 
     /// True when there is nothing to join.

@@ -84,6 +84,31 @@ fn trace(request: libc::c_uint, process: Pid, address: usize, data: *mut u8) -> 
     check(unsafe { libc::ptrace(request, process.as_raw_pid(), address, data) })
 }
 
+/// A system call that can be made in a way that the kernel never accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// read(2), of no descriptor.
+    Read,
+    /// setgroups(2), of more groups than there can be.
+    SetGroups,
+    /// capset(2), from no memory.
+    SetCapabilities,
+}
+
+/// False when the filter of this process answers such a call with success, in the kernel's place (`errnoRet: 0`). Changes
+/// nothing.
+pub fn reaches_kernel(call: Call) -> bool {
+    let (number, first) = match call {
+        Call::Read => (libc::SYS_read, -1),
+        Call::SetGroups => (libc::SYS_setgroups, libc::c_long::from(i32::MAX)),
+        Call::SetCapabilities => (libc::SYS_capset, 0),
+    };
+    // SAFETY: the kernel refuses each of these before it reads or writes memory: there is no descriptor -1, no list of so many
+    // groups, and no header at NULL.
+    let result = unsafe { libc::syscall(number, first, std::ptr::null_mut::<u8>(), 0) };
+    result == -1
+}
+
 /// Whether the running kernel knows one `SECCOMP_FILTER_FLAG_*`. Installs nothing, needs no privilege.
 pub fn flag_supported(flag: u64) -> bool {
     // The kernel refuses this flag unless it comes with a listener.

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nucleus_sys::seccomp::Call;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -219,20 +220,29 @@ impl InitEnd {
     /// Sends a message after which the host side acts.
     ///
     /// # Errors
-    /// As write(2): the host side is gone, or a seccomp profile refuses the call. The host side then learns of the failure by
-    /// the end of this process, which must not wait for an answer.
+    /// As write(2): the host side is gone, or a seccomp profile refuses the call; `EIO` when it answers in the kernel's place.
+    /// The host side then learns of the failure by the end of this process, which must not wait for an answer.
     pub fn tell(&self, message: &ToHost) -> Result<(), Errno> {
+        let packet = message.packet();
         // SIGPIPE is ignored in this process until the last moment before execve.
-        rustix::io::write(&self.0, &message.packet()).map(drop)
+        match rustix::io::write(&self.0, &packet) {
+            Ok(written) if written == packet.len() => Ok(()),
+            Ok(_) => Err(Errno::IO),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether read(2) works, without reading anything: a seccomp profile that refuses it keeps the process from ever
     /// hearing `go`.
     ///
     /// # Errors
-    /// As read(2).
+    /// As read(2); `EIO` when a profile answers in the kernel's place.
     pub fn try_read(&self) -> Result<(), Errno> {
-        rustix::io::read(&self.0, &mut [0u8; 0]).map(drop)
+        rustix::io::read(&self.0, &mut [0u8; 0])?;
+        match nucleus_sys::seccomp::reaches_kernel(Call::Read) {
+            true => Ok(()),
+            false => Err(Errno::IO),
+        }
     }
 
     /// Blocks until the host side lets init go on; false when the host side is gone.

@@ -11,6 +11,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
 use nucleus_cgroup::Joiner;
@@ -37,9 +38,10 @@ pub struct Way {
     /// The root to change to, for a container that shares our mount namespace.
     pub root: Option<OwnedFd>,
     /// Control groups to enter: v1's; v2 is entered at birth where that works.
-    pub joiner: Option<Joiner>,
-    /// They are entered after the last clone, which their limits then do not count.
-    pub late: bool,
+    pub joiner: Joiner,
+    /// The one of them that is entered after the last clone, because its limit on processes must not refuse that clone. All
+    /// others are entered before the process can be seen in the container.
+    pub late: Option<PathBuf>,
 }
 
 /// What a further process gets besides the plan.
@@ -49,8 +51,8 @@ pub struct Guest {
     pub last: Last,
     /// The way in; `None` once it was gone.
     pub way: Option<Way>,
-    /// Control groups that are entered after the last clone.
-    pub late_joiner: Option<Joiner>,
+    /// What joins [`Way::late`], once the way was gone.
+    pub late_joiner: Joiner,
     /// Name of the session keyring; `None` to keep the caller's.
     pub keyring: Option<CString>,
     /// Where the terminal is sent.
@@ -66,20 +68,20 @@ impl Newborn for Guest {
 
     fn close_all_others(&self) {
         let way = self.way.iter().flat_map(|way| {
-            let joiner = way.joiner.iter().flat_map(Joiner::fds);
-            joiner.chain(way.root.iter().map(AsFd::as_fd)).chain([way.init.as_fd()])
+            let groups = way.joiner.fds();
+            groups.chain(way.root.iter().map(AsFd::as_fd)).chain([way.init.as_fd()])
         });
         self.last
             .close_all_others(way.chain(self.console_socket.iter().chain(&self.procfs).map(AsFd::as_fd)));
     }
 
-    fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure> {
+    fn enter_as_middle(&mut self) -> Result<(), Failure> {
         match self.way.take() {
             Some(mut way) => {
-                if way.late {
-                    self.late_joiner = way.joiner.take();
+                if let Some(late) = &way.late {
+                    self.late_joiner = way.joiner.split_off(late);
                 }
-                enter(plan, &self.last, way)
+                enter(&self.last, way)
             }
             None => Ok(()),
         }
@@ -87,19 +89,11 @@ impl Newborn for Guest {
 
     fn join_by(&mut self, joiner: Joiner) {
         if let Some(way) = &mut self.way {
-            way.joiner = Some(joiner);
-        }
-    }
-
-    fn join_late(&mut self, joiner: Joiner) {
-        if let Some(way) = &mut self.way {
-            way.joiner = Some(joiner);
-            way.late = true;
+            way.joiner = joiner;
         }
     }
 
     fn run(mut self, plan: &Plan) -> i32 {
-        nucleus_sys::process::clear_environment();
         let set_up = set_up(plan, &mut self);
         let last = self.into_last();
         match set_up.and_then(|()| process::become_user_program(plan, &last)) {
@@ -129,13 +123,10 @@ impl Guest {
 }
 
 /// Steps 1 and 2.
-fn enter(plan: &Plan, last: &Last, way: Way) -> Result<(), Failure> {
+fn enter(last: &Last, way: Way) -> Result<(), Failure> {
     crate::step("guest:1", "tie to the runtime, control groups");
     tie_to_runtime()?;
-    take_place(last, way.joiner.as_ref())?;
-    if !way.late {
-        settle(plan)?;
-    }
+    take_place(last, Some(&way.joiner))?;
     if let Some(init) = way.core_cookie_of {
         match sched::join_core_cookie(init) {
             // Where no core has two threads there are no cookies.
@@ -207,11 +198,10 @@ pub fn show_cpus(mask: &[u64]) {
 
 /// Steps 1 to 3, and of step 4 what the host's files are needed for.
 fn set_up(plan: &Plan, guest: &mut Guest) -> Result<(), Failure> {
-    guest.enter_as_middle(plan)?;
-    if let Some(joiner) = guest.late_joiner.take() {
-        joiner.join_self().map_err(|error| Failure::new(error.to_string()))?;
-        settle(plan)?;
-    }
+    guest.enter_as_middle()?;
+    let late = std::mem::take(&mut guest.late_joiner);
+    late.join_self().map_err(|error| Failure::new(error.to_string()))?;
+    settle(plan)?;
     // The tie of a middle process is not inherited, and a change of user has cut our own.
     tie_to_runtime()?;
     crate::step("guest:3", "session, keyring, terminal");

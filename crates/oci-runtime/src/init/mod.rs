@@ -61,15 +61,10 @@ pub trait Newborn {
     ///
     /// # Errors
     /// One line for the person at the terminal.
-    fn enter_as_middle(&mut self, plan: &Plan) -> Result<(), Failure>;
+    fn enter_as_middle(&mut self) -> Result<(), Failure>;
 
     /// Enters all control groups by this joiner, as it could not be born into one of them.
     fn join_by(&mut self, joiner: Joiner);
-
-    /// As [`Newborn::join_by`], but after the last clone; for one that has a middle process.
-    fn join_late(&mut self, joiner: Joiner) {
-        self.join_by(joiner);
-    }
 
     /// Becomes the user's program. Returns only an exit code, for when it could not.
     fn run(self, plan: &Plan) -> i32;
@@ -125,7 +120,7 @@ impl Newborn for Inputs {
     }
 
     /// Steps 1 and 3: joins everything that is joined by path.
-    fn enter_as_middle(&mut self, _plan: &Plan) -> Result<(), Failure> {
+    fn enter_as_middle(&mut self) -> Result<(), Failure> {
         tie_to_runtime()?;
         take_place(&self.last, self.joiner.take().as_ref())?;
         // Init has it from this process, and no right to set it again.
@@ -141,7 +136,6 @@ impl Newborn for Inputs {
     }
 
     fn run(self, plan: &Plan) -> i32 {
-        nucleus_sys::process::clear_environment();
         let set_up = set_up(plan, &self);
         let last = self.into_last();
         let failed = |failure: Failure| match &last.exec_fifo {

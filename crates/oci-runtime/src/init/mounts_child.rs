@@ -50,7 +50,6 @@ pub enum Change {
 impl MountsContext {
     /// Does it, sends `Ready` or `Failed`, and gives the exit code.
     pub fn run(self) -> i32 {
-        nucleus_sys::process::clear_environment();
         self.close_all_others();
         let Self {
             channel,

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
+use nucleus_sys::seccomp::{Call, reaches_kernel};
 use rustix::fs::{Access, AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
@@ -81,7 +82,8 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     let Some(process) = &plan.process else {
         return wait_without_process(last);
     };
-    super::streams::hand_over(process.uid)?;
+    let in_user_namespace = last.in_user_namespace || plan.namespaces.has(NEW_USER);
+    super::streams::hand_over(process.uid, in_user_namespace)?;
     // Inside a user namespace nobody may raise a hard limit: there the host side does it.
     if !plan.namespaces.has(NEW_USER) {
         set_rlimits(process)?;
@@ -96,7 +98,10 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
         super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
     }
     last.step("init:9", "drop rights");
-    drop_rights(process, last.in_user_namespace || plan.namespaces.has(NEW_USER))?;
+    drop_rights(process, in_user_namespace)?;
+    if plan.seccomp.is_some() && !process.no_new_privileges {
+        check_drop(process)?;
+    }
     if last.is_readable {
         // A change of ids has taken it away (prctl(2)).
         be_readable()?;
@@ -239,6 +244,33 @@ fn drop_rights(process: &Process, in_user_namespace: bool) -> Result<(), Failure
     set_capabilities(&sets)
 }
 
+/// With the filter loaded before it, a drop is only proven when the kernel has done it: a profile that answers in its place
+/// (`errnoRet: 0`) would leave the program with root's rights. prctl(2) is proven by [`drop_bounding_set`].
+fn check_drop(process: &Process) -> Result<(), Failure> {
+    let pretended = |call: &str| {
+        let why = "the profile answers it in the kernel's place; allow it, or set process.noNewPrivileges";
+        Failure::new(format!("linux.seccomp: {call} has no effect: {why}"))
+    };
+    if !process.keep_groups && !reaches_kernel(Call::SetGroups) {
+        return Err(pretended("setgroups"));
+    }
+    if !reaches_kernel(Call::SetCapabilities) {
+        return Err(pretended("capset"));
+    }
+    // A profile that refuses these two says nothing about the others.
+    let is_other = |ids: [u32; 3], wanted: u32| ids.iter().any(|id| *id != wanted);
+    let gids = nix::unistd::getresgid().map(|ids| [ids.real, ids.effective, ids.saved].map(nix::unistd::Gid::as_raw));
+    if gids.is_ok_and(|ids| is_other(ids, process.gid)) {
+        return Err(pretended("setresgid"));
+    }
+    let uids = nix::unistd::getresuid().map(|ids| [ids.real, ids.effective, ids.saved].map(nix::unistd::Uid::as_raw));
+    match uids.is_ok_and(|ids| is_other(ids, process.uid)) {
+        true => Err(pretended("setresuid")),
+        false => Ok(()),
+    }
+}
+
+/// Ends at the first capability that the kernel does not know, which proves that prctl(2) reaches it.
 fn drop_bounding_set(keep: u64) -> Result<(), Failure> {
     for number in 0..64 {
         let bit = CapabilitySet::from_bits_retain(1 << number);
@@ -248,14 +280,16 @@ fn drop_bounding_set(keep: u64) -> Result<(), Failure> {
         match rustix::thread::remove_capability_from_bounding_set(bit) {
             Ok(()) => {}
             // Beyond the last capability that this kernel knows.
-            Err(Errno::INVAL) => break,
+            Err(Errno::INVAL) => return Ok(()),
             Err(error) => {
                 return Err(error)
                     .explain(|| format!("process.capabilities.bounding: cannot drop capability {number}"));
             }
         }
     }
-    Ok(())
+    Err(Failure::new(
+        "process.capabilities.bounding: prctl PR_CAPBSET_DROP has no effect: the seccomp profile must allow it",
+    ))
 }
 
 fn set_ids(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use nucleus_cgroup::Joiner;
-use nucleus_sys::process::{Clone, Forked, clone3};
+use nucleus_sys::process::{Clone, Forked, clear_environment, clone3};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
@@ -165,7 +165,10 @@ impl Drop for Init {
 /// As clone3(2).
 pub fn child<T>(context: T, run: impl FnOnce(T) -> i32) -> Result<Init, Failure> {
     match clone3(&Clone { flags: 0, cgroup: None }).map_err(cannot_clone)? {
-        Forked::Child => std::process::exit(run(context)),
+        Forked::Child => {
+            clear_environment();
+            std::process::exit(run(context))
+        }
         Forked::Parent(pid, pidfd) => Ok(Init {
             pid,
             pidfd: Some(pidfd),
@@ -190,11 +193,7 @@ pub fn spawn<N: Newborn>(plan: &Plan, mut newborn: N, birth: &Birth<'_>) -> Resu
     let mut birth = *birth;
     let forked = match birth.clone_process() {
         Err(Errno::AGAIN) if birth.enters_late() => {
-            let groups = birth.all_groups()?;
-            match birth.middle {
-                true => newborn.join_late(groups),
-                false => newborn.join_by(groups),
-            }
+            newborn.join_by(birth.all_groups()?);
             birth.cgroup = None;
             birth.clone_process()
         }
@@ -202,6 +201,8 @@ pub fn spawn<N: Newborn>(plan: &Plan, mut newborn: N, birth: &Birth<'_>) -> Resu
     };
     match forked.map_err(cannot_clone)? {
         Forked::Child => {
+            // Before any process of the container can see this one.
+            clear_environment();
             if birth.cgroup.is_some() {
                 let _ = newborn.channel().tell(&ToHost::Born);
             }
@@ -248,7 +249,7 @@ impl<N: Newborn> Cloned<N> {
                 tracing::debug!(
                     "no room for the middle process beside another: once more, with the groups joined last"
                 );
-                self.newborn.join_late(birth.all_groups()?);
+                self.newborn.join_by(birth.all_groups()?);
                 let again = spawn(plan, self.newborn, &without)?;
                 drop(again.newborn);
                 sibling_of(again.init, channel)?.ok_or_else(|| cannot_clone(Errno::AGAIN))
@@ -297,7 +298,7 @@ fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Option<Init>, Failure> 
 // As above.
 #[inline(never)]
 fn be_middle(plan: &Plan, mut newborn: impl Newborn, flags: u64) -> i32 {
-    let made = newborn.enter_as_middle(plan).and_then(|()| {
+    let made = newborn.enter_as_middle().and_then(|()| {
         let flags = flags | CloneFlags::CLONE_PARENT.bits() as u64;
         match clone3(&Clone { flags, cgroup: None }) {
             Err(Errno::AGAIN) => Ok(None),

@@ -294,6 +294,43 @@ fn false_is_not_true() {
     assert_eq!(field(&out.stdout, "Seccomp"), "2");
 }
 
+/// `errnoRet: 0` answers in the kernel's place. What the container's start rests on must not be pretended.
+#[test]
+fn a_profile_that_pretends_ends_the_start() {
+    let Some(test) = Test::new() else { return };
+    let pretending = |name: &str| json!([{ "names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": 0 }]);
+    let refused = |name: &str, no_new_privileges: bool| {
+        let c = filtered(&test, "id -u", pretending(name));
+        c.edit(|config| {
+            config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            config["process"]["user"] = json!({ "uid": 1000, "gid": 1000, "additionalGids": [5] });
+        });
+        for out in [c.create(), c.run()] {
+            assert_eq!(out.code(), 1, "{name}: {out}");
+            assert!(out.stderr.contains("seccomp"), "{name}: {out}");
+        }
+        test.nothing_left();
+    };
+    for no_new_privileges in [true, false] {
+        refused("read", no_new_privileges);
+        refused("write", no_new_privileges);
+    }
+    // These are only made under the filter without `noNewPrivileges`.
+    for name in ["setresuid", "setresgid", "setgroups", "capset", "prctl"] {
+        refused(name, false);
+        let c = filtered(&test, "id -u", pretending(name));
+        c.edit(|config| config["process"]["user"] = json!({ "uid": 1000, "gid": 1000, "additionalGids": [5] }));
+        c.run().ok().prints("1000");
+    }
+    // So is `exec`.
+    let c = filtered(&test, "exec sleep 1000", pretending("setresuid"));
+    c.run_detached().ok();
+    c.edit(|config| config["process"]["noNewPrivileges"] = json!(false));
+    let out = c.verb("exec", &["--user", "1000:1000"]).args(["id"]).run().exits(255);
+    assert!(out.stderr.contains("linux.seccomp: setresuid has no effect"), "{out}");
+    c.kill_and_delete();
+}
+
 #[test]
 fn filters_that_cannot_be() {
     let Some(test) = Test::new() else { return };

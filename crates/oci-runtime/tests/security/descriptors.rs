@@ -368,3 +368,39 @@ fn the_process_that_adds_mounts_holds_what_it_needs_only() {
     c.kill_and_delete();
     test.nothing_left();
 }
+
+/// The process of `exec` from its birth on: a process of the container that may trace others finds nothing of the caller, and
+/// nobody outside of the container's control groups but for the one that limits the number of processes.
+#[test]
+fn the_process_of_exec_shows_nothing_before_it_joins() {
+    let Some(test) = Test::new() else { return };
+    if kind() != Kind::Nucleus || std::env::var_os("NUCLEUS_TEST_RUNTIME").is_some() {
+        return skip("only a debug build of Nucleus can be held at a step");
+    }
+    let c = test.container(&["sleep", "1000"]);
+    c.run_detached().ok();
+    for step in ["guest:1", "guest:2", "guest:3"] {
+        let exec = c.verb("exec", &[]).arg("true").env("NUCLEUS_HOLD_AT", step);
+        let running = exec.env("SECRET", "of-the-caller").spawn();
+        let pid = held(&running);
+        let of = |pid: i32, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a file of /proc");
+        assert!(
+            of(running.pid(), "environ").contains("of-the-caller"),
+            "there is nothing to hide"
+        );
+        assert_eq!(of(pid, "environ").trim_matches('\0'), "", "at {step}");
+        if step != "guest:1" {
+            let strangers: Vec<String> = of(pid, "cgroup")
+                .lines()
+                .zip(of(c.pid(), "cgroup").lines())
+                .filter(|(own, of_init)| own != of_init)
+                .map(|(own, _)| own.to_owned())
+                .collect();
+            let are_allowed = step == "guest:2" && strangers.iter().all(|line| line.contains(":pids:"));
+            assert!(strangers.is_empty() || are_allowed, "at {step}: {strangers:?}");
+        }
+        end(pid, running);
+    }
+    c.kill_and_delete();
+    test.nothing_left();
+}

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
 use nix::sys::signalfd::SignalFd;
+use nucleus_cgroup::Joiner;
 use nucleus_core::{ContainerId, Operation, Process, Status, Store};
 
 use super::host::{Host, in_user_namespace, oom_score_for_init};
@@ -200,11 +201,10 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
             core_cookie_of: container.state.exec.core_scheduling.then(|| init.pid()),
             namespaces: joins,
             root: target::root(init, &plan.namespaces).map_err(Error::Start)?,
-            // v1 is entered by writing anyway: after the last clone, so that `pids.max` does not keep the process out.
-            late: joins & CloneFlags::CLONE_NEWPID.bits() as u64 != 0 && !joiner.is_empty(),
-            joiner: (!joiner.is_empty()).then_some(joiner),
+            joiner,
+            late: late_group(&cgroups, joins),
         }),
-        late_joiner: None,
+        late_joiner: Joiner::default(),
         keyring: (!container.state.exec.no_new_keyring)
             .then(|| super::keyring_of(&options.id))
             .transpose()?,
@@ -237,6 +237,13 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
         terminal: master,
         signals,
     })
+}
+
+/// The control group that limits the number of processes, when a middle process makes the one that executes the program.
+fn late_group(cgroups: &nucleus_cgroup::Record, joins: u64) -> Option<PathBuf> {
+    let has_middle = joins & CloneFlags::CLONE_NEWPID.bits() as u64 != 0;
+    let limiting = cgroups.paths.get("pids").map(PathBuf::as_path).or(cgroups.unified());
+    limiting.filter(|_| has_middle).map(PathBuf::from)
 }
 
 /// Waits until the process stands before its execve, and does what it cannot do itself.
