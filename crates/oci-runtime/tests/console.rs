@@ -5,7 +5,7 @@ mod common;
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -219,28 +219,65 @@ fn the_console_can_be_opened_again_after_all_have_closed_it() {
     test.nothing_left();
 }
 
+/// Starts a container that writes for ever and ends with 7 by SIGTERM.
+fn writes_for_ever<'t>(test: &'t Test, stdout: &str) -> (Container<'t>, common::Running) {
+    let script = "trap 'exit 7' TERM; yes & echo >/ready; while :; do sleep 0.1; done";
+    let c = with_terminal(test, script);
+    c.edit(|config| config["root"]["readonly"] = json!(false));
+    let run = c.with_bundle("run", &[]).redirected(&format!(">{stdout}")).spawn();
+    wait_for("the script", || c.rootfs().join("ready").exists().then_some(()));
+    std::thread::sleep(Duration::from_millis(300));
+    (c, run)
+}
+
 #[test]
 fn who_does_not_read_the_output_does_not_keep_signals_from_the_container() {
     let Some(test) = Test::new() else { return };
-    let script = "trap 'exit 7' TERM; yes & echo >/ready; while :; do sleep 0.1; done";
-    let c = with_terminal(&test, script);
-    c.edit(|config| config["root"]["readonly"] = json!(false));
-    // The pipe is full soon, and nobody takes anything out of it.
+    // Both are full soon, and nobody takes anything out of them.
     let pipe = test.dir().join("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("mkfifo");
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK;
     let reader = rustix::fs::open(&pipe, flags, rustix::fs::Mode::empty()).expect("open");
-    let run = c
-        .with_bundle("run", &[])
-        .redirected(&format!(">{}", pipe.display()))
-        .spawn();
-    wait_for("the script", || c.rootfs().join("ready").exists().then_some(()));
-    std::thread::sleep(Duration::from_millis(300));
-    run.signal(nix::sys::signal::Signal::SIGTERM);
-    wait_for("the end of the container", || (c.status() == "stopped").then_some(()));
-    // What is left of the output waits for its reader, or for a second signal.
-    run.signal(nix::sys::signal::Signal::SIGTERM);
-    run.wait().exits(7);
-    drop(reader);
-    test.nothing_left();
+    let (unread, socket) = std::os::unix::net::UnixStream::pair().expect("socketpair");
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).expect("fcntl");
+    for stdout in [pipe.display().to_string(), format!("&{}", socket.as_raw_fd())] {
+        let (c, run) = writes_for_ever(&test, &stdout);
+        run.signal(nix::sys::signal::Signal::SIGTERM);
+        wait_for("the end of the container", || (c.status() == "stopped").then_some(()));
+        // What is left of the output waits for its reader, or for a second signal.
+        run.signal(nix::sys::signal::Signal::SIGTERM);
+        run.wait().exits(7);
+        test.nothing_left();
+    }
+    drop((reader, unread));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_lost_and_the_program_goes_on() {
+    let Some(test) = Test::new() else { return };
+    // More than a terminal keeps, so that the program would have to wait for a reader.
+    let c = with_terminal(&test, "seq 20000; exit 5");
+    let gone = "&9 9> >(exec true) && sleep 0.2";
+    for stdout in ["/dev/full", gone] {
+        let script = format!("exec \"$0\" \"$@\" >{stdout}");
+        let script = match stdout.split_once(" && ") {
+            // The reader has gone before the runtime starts.
+            Some((redirection, wait)) => format!(
+                "exec {} ; {wait}; exec \"$0\" \"$@\" >&9",
+                redirection.replace("&9 9", "9")
+            ),
+            None => script,
+        };
+        let out = c
+            .with_bundle("run", &[])
+            .wrapped(["bash", "-c", &script])
+            .run()
+            .exits(5);
+        assert_eq!(
+            out.stderr.matches("the output of the terminal is lost").count(),
+            1,
+            "{out}"
+        );
+        test.nothing_left();
+    }
 }

@@ -123,6 +123,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
         net_devices: None,
         resctrl: None,
         notify: None,
+        pid_file: None,
         cgroup: None,
     };
     match making.go(options, compiled, until, (&mut terminal, &pidfd_socket), join) {
@@ -132,7 +133,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
             Ok(made)
         }
         Err(error) => {
-            making.run_poststop(warn);
+            making.abandon(warn);
             Err(error)
         }
     }

@@ -13,9 +13,10 @@ use rustix::process::WaitOptions;
 
 use super::create::{Made, Options, Until, create};
 use super::notify::Notify;
-use super::start::run_poststart;
-use super::terminal::Relay;
-use super::{Container, Result, Warn, delete, pid_file};
+use super::relay::Relay;
+use super::start::{discard, run_poststart};
+use super::{Container, Error, Result, Warn, delete, pid_file};
+use crate::channel::ToHost;
 use crate::init::failure::{Explain, Failure};
 
 /// What the command line says about `run` besides what `create` takes.
@@ -40,7 +41,7 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
     // Who waits for the end anyway hears then whether there was a beginning, and need not be woken up twice.
     let at_the_end = signals.is_some() && made.poststart.is_empty();
     let started = |made: &Made| {
-        let outcome = started(store, made, warn);
+        let outcome = started(made, warn);
         if let (Err(_), Some(path)) = (&outcome, &options.pid_file) {
             pid_file::remove(path);
         }
@@ -55,7 +56,7 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
         }
         return Ok(0);
     };
-    let outcome = wait(&made.init, made.terminal.as_ref(), &signals, made.notify.as_ref());
+    let outcome = wait(&made.init, made.terminal.as_ref(), &signals, made.notify.as_ref(), warn);
     if at_the_end {
         started(&made)?;
     }
@@ -84,26 +85,14 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
     outcome
 }
 
-/// Waits until init has executed the program or could not, and runs the poststart hooks.
-fn started(store: &Store, made: &Made, warn: Warn<'_>) -> Result<()> {
-    let told = made.channel.receive().explain(|| "cannot hear init")?;
-    let failed = match told {
-        Some(crate::channel::ToHost::Failed(text)) => Some(super::Error::Start(Failure::new(text))),
-        _ => None,
+/// Waits until init has executed the program or could not, and runs the poststart hooks. Nothing of a container that could not
+/// be started stays behind.
+fn started(made: &Made, warn: Warn<'_>) -> Result<()> {
+    let outcome = match made.channel.receive().explain(|| "cannot hear init")? {
+        Some(ToHost::Failed(text)) => Err(Error::Start(Failure::new(text))),
+        _ => run_poststart(&made.state, &made.poststart),
     };
-    if failed.is_none() && made.poststart.is_empty() {
-        return Ok(());
-    }
-    let container = Container::open(store, made.dir.id())?;
-    let outcome = match failed {
-        Some(error) => Err(error),
-        None => run_poststart(&container, &made.poststart),
-    };
-    outcome.inspect_err(|_| {
-        // Nothing of a container that could not be started stays behind.
-        // The error to tell is the one that kept it from starting.
-        let _ = delete::destroy(container, None, Durability::Passing, warn);
-    })
+    outcome.inspect_err(|_| discard(made.dir.clone(), Durability::Passing, warn))
 }
 
 /// Blocks all signals but those that say that this very program went wrong: from here on they are read.
@@ -136,9 +125,10 @@ pub fn wait(
     terminal: Option<&OwnedFd>,
     signals: &SignalFd,
     mut notify: Option<&Notify>,
+    warn: Warn<'_>,
 ) -> Result<i32> {
     let mut relay = match terminal {
-        Some(master) => Some(Relay::start(master)?),
+        Some(master) => Some(Relay::start(master, warn)?),
         None => None,
     };
     // One that ended before signals were blocked will not be told by one.

@@ -24,6 +24,7 @@ pub mod notify;
 mod pid_file;
 mod pidfd_socket;
 pub mod ps;
+mod relay;
 mod resctrl;
 mod socket;
 mod spawn;

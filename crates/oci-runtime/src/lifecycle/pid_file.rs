@@ -5,11 +5,12 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nucleus_core::ErrnoText;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::{Error, Result};
 use crate::init::failure::Failure;
@@ -17,11 +18,36 @@ use crate::init::failure::Failure;
 /// How many names of others in the way are removed before the write is given up.
 const TRIES: u32 = 3;
 
-/// Writes the file, in place of an older one.
-///
-/// # Errors
-/// Named by the path.
-pub fn write(path: &Path, pid: i32) -> Result<()> {
+/// A file that was written. Dropped, it is removed again: no engine may read the pid of a process that is gone.
+#[derive(Debug)]
+pub struct PidFile(PathBuf);
+
+impl PidFile {
+    /// Writes the file that is asked for, in place of an older one.
+    ///
+    /// # Errors
+    /// Named by the path.
+    pub fn write(path: Option<&Path>, pid: Pid) -> Result<Option<Self>> {
+        let write = |path: &Path| {
+            write(path, pid.as_raw_nonzero().get())?;
+            Ok(Self(path.to_owned()))
+        };
+        path.map(write).transpose()
+    }
+
+    /// Lets it stay.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+fn write(path: &Path, pid: i32) -> Result<()> {
     let Some(name) = path.file_name() else {
         return Err(Failure::new(format!("--pid-file {}: not the path of a file", path.display())).into());
     };

@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use nucleus_core::{ContainerId, Durability, HookRecord, Operation, Status, Store};
+use nucleus_core::{
+    ContainerDir, ContainerId, ContainerState, Durability, Error as CoreError, HookRecord, Operation, Status, Store,
+};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use super::delete::destroy;
 use super::notify::Notify;
 use super::{Container, Error, Result, Warn, hook_state};
 use crate::hooks;
@@ -38,9 +41,9 @@ pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&OsStr>, war
     }
     let fifo = match container.dir.open_fifo_for_start() {
         // Init died, or lost the FIFO by executing, since we looked.
-        Err(nucleus_core::Error::NoFifoReader) => {
+        Err(CoreError::NoFifoReader) => {
             Container::open(store, id)?.seen.status.check(Operation::Start)?;
-            return Err(nucleus_core::Error::NoFifoReader.into());
+            return Err(CoreError::NoFifoReader.into());
         }
         other => other?,
     };
@@ -68,11 +71,11 @@ pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&OsStr>, war
     let outcome = match await_execution(&watch) {
         // Init was killed: its container is stopped, as one is whose program was killed.
         Err(error @ Error::Host(_)) => return Err(error),
-        Ok(()) => run_poststart(&container, &hooks),
+        Ok(()) => run_poststart(&container.state, &hooks),
         failed => failed,
     };
     if let Err(error) = outcome {
-        discard(container, warn);
+        discard(container.dir, Durability::Lasting, warn);
         return Err(error);
     }
     match (notify, &container.seen.init) {
@@ -83,15 +86,13 @@ pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&OsStr>, war
 
 /// Removes a container that could not be started, waits for init's end, and runs the poststop hooks (runtime.md, lifecycle
 /// steps 7, 9, 12 and 13). What fails here is a warning: the error to report is the one that prevented the start.
-fn discard(container: Container, warn: Warn<'_>) {
-    let lock = match container.dir.lock() {
-        Ok(lock) => lock,
-        // Another process has removed it meanwhile.
-        Err(nucleus_core::Error::NotFound { .. }) => return,
-        Err(error) => return warn(&error.to_string()),
-    };
-    if let Err(error) = super::delete::destroy(container, Some(lock), Durability::Lasting, warn) {
-        warn(&error.to_string());
+pub fn discard(dir: ContainerDir, durability: Durability, warn: Warn<'_>) {
+    let locked = dir.lock().map_err(Error::from);
+    let outcome = locked.and_then(|lock| destroy(Container::observe(dir)?, Some(lock), durability, warn));
+    match outcome {
+        // Another process has removed it meanwhile. A container that has its id by now is not this one.
+        Ok(()) | Err(Error::Core(CoreError::NotFound { .. })) => {}
+        Err(error) => warn(&error.to_string()),
     }
 }
 
@@ -113,14 +114,14 @@ fn await_execution(watch: &OwnedFd) -> Result<()> {
 ///
 /// # Errors
 /// The failing hook's.
-pub fn run_poststart(container: &Container, hooks: &[Hook]) -> Result<()> {
+pub fn run_poststart(container: &ContainerState, hooks: &[Hook]) -> Result<()> {
     // By the record: a program may have done its work and ended by now.
-    let Some(init) = container.state.init.as_ref().filter(|_| !hooks.is_empty()) else {
+    let Some(init) = container.init.as_ref().filter(|_| !hooks.is_empty()) else {
         return Ok(());
     };
-    let state = hook_state(&container.state).json(Status::Running.as_str(), init.pid());
+    let state = hook_state(container).json(Status::Running.as_str(), init.pid());
     let side = hooks::Side::Host {
-        bundle: &container.state.bundle,
+        bundle: &container.bundle,
     };
     Ok(hooks::run_all("poststart", hooks, &state, side)?)
 }

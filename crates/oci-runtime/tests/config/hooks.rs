@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::inside::add_mount;
-use crate::common::{Container, Test, alive, eventually, namespace_of, wait_for};
+use crate::common::{Container, Test, alive, eventually, namespace_of, runtime, shell, wait_for};
 
 /// The kinds, in the order in which they run.
 pub(super) const KINDS: [&str; 6] = [
@@ -433,6 +433,25 @@ fn a_program_that_cannot_be_executed_fails_start() {
 }
 
 #[test]
+fn a_program_that_cannot_be_executed_fails_start_though_nobody_reads_the_log() {
+    let Some(test) = Test::new() else { return };
+    let c = test.container(&["/program"]);
+    shell(&format!("cp /bin/true {}/program", c.rootfs().display()));
+    let pipe = c.bundle.join("pipe");
+    shell(&format!("mkfifo {}", pipe.display()));
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK;
+    let full = rustix::fs::open(&pipe, flags, rustix::fs::Mode::empty()).expect("open");
+    while rustix::io::write(&full, &[0; 4096]).is_ok() {}
+    c.with_bundle("create", &[])
+        .redirected(&format!("2>{}", pipe.display()))
+        .run()
+        .ok();
+    fs::remove_file(c.rootfs().join("program")).expect("rm");
+    c.start().fails("no such file or directory");
+    test.nothing_left();
+}
+
+#[test]
 fn a_failing_poststart_hook_removes_the_container() {
     let Some(test) = Test::new() else { return };
     let c = test.script("exec sleep 1000");
@@ -446,6 +465,60 @@ fn a_failing_poststart_hook_removes_the_container() {
     c.create().ok();
     fails_to_start(&c, "error running poststart hook #0");
     assert_eq!(order(&c), ["poststop"], "no further hook of the other kind runs");
+}
+
+/// A hook may remove the container and make another one of the same name, which is none of the failing command's.
+#[test]
+fn a_failing_poststart_hook_leaves_a_container_alone_that_has_taken_the_name() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("exec sleep 1000");
+    let other = c.bundle.join("other");
+    fs::create_dir(&other).expect("mkdir");
+    let mut config = c.config();
+    config["root"]["path"] = json!(c.rootfs());
+    fs::write(other.join("config.json"), config.to_string()).expect("config.json");
+    let runtime = format!("{} --root {}", runtime().display(), test.root().display());
+    let script = format!(
+        "{{ {runtime} delete --force {0} && {runtime} run --detach --bundle {1} {0}; }} </dev/null >{1}/out 2>&1; exit 3",
+        c.id,
+        other.display()
+    );
+    c.edit(|config| config["hooks"] = json!({ "poststart": [hook(&script)] }));
+    for flags in [&["--detach"][..], &[]] {
+        let out = c.with_bundle("run", flags).run();
+        assert!(
+            !out.success() && out.stderr.contains("error running poststart hook #0"),
+            "{out}"
+        );
+        let said = fs::read_to_string(other.join("out")).expect("out");
+        assert_eq!(c.status(), "running", "{said}");
+        c.force_delete().ok();
+    }
+    test.nothing_left();
+}
+
+#[test]
+fn poststop_hooks_of_a_failing_create_find_no_container_and_no_lock() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("true");
+    let seen = c.bundle.join("seen");
+    let runtime = format!("{} --root {}", runtime().display(), test.root().display());
+    let script = format!(
+        "{{ {runtime} delete --force {0}; {runtime} state {0}; true; }} >{1} 2>&1",
+        c.id,
+        seen.display()
+    );
+    c.edit(|config| {
+        let late = json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"], "timeout": 5 });
+        config["hooks"] = json!({ "createRuntime": [hook("exit 3")], "poststop": [late] });
+    });
+    for verb in ["create", "run"] {
+        let out = c.with_bundle(verb, &[]).run().exits(1);
+        assert!(!out.stderr.contains("poststop"), "{out}");
+        let seen = fs::read_to_string(&seen).expect("seen");
+        assert!(seen.contains("does not exist"), "{seen}");
+        test.nothing_left();
+    }
 }
 
 #[test]

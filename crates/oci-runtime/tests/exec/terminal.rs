@@ -153,3 +153,50 @@ fn a_child_in_the_background_holds_nothing_up() {
     c.kill_and_delete();
     test.nothing_left();
 }
+
+#[test]
+fn a_child_that_goes_on_writing_holds_nothing_up() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    // The end of the program cuts the terminal off from all others, but it can be opened again.
+    let script = "t=$(readlink /proc/self/fd/0); (trap '' HUP; while :; do yes >$t; done) 2>/dev/null & sleep 0.3";
+    let command = exec(&c, &["--tty"], &["sh", "-c", script]);
+    // It writes faster than anybody reads.
+    let slowly = "> >(while [ $(head -c 2000 | wc -c) != 0 ]; do sleep 0.02; done)";
+    let out = command.redirected(slowly).run().ok();
+    assert!(out.took < std::time::Duration::from_secs(8), "{out}");
+    c.kill_and_delete();
+    test.nothing_left();
+}
+
+#[test]
+fn a_pidfd_that_cannot_be_sent_leaves_no_pid_file() {
+    let Some(test) = Test::new() else { return };
+    let c = running(&test, |_| ());
+    let path = c.bundle.join("pidfd.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    // Who listens hangs up at once.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let pid_file = c.bundle.join("pid");
+    let flags = [
+        "--pid-file",
+        pid_file.to_str().expect("path"),
+        "--pidfd-socket",
+        path.to_str().expect("path"),
+    ];
+    let other = test.container(&["sleep", "1000"]);
+    for command in [
+        exec(&c, &flags, &["true"]),
+        other.with_bundle("create", &flags),
+        other.with_bundle("run", &flags),
+    ] {
+        let out = command.run();
+        assert!(
+            !out.success() && out.stderr.contains("--pidfd-socket: cannot send"),
+            "{out}"
+        );
+        assert!(!pid_file.exists(), "left behind by {out}");
+    }
+    c.kill_and_delete();
+    test.nothing_left();
+}

@@ -18,13 +18,14 @@ use crate::init::{self, Inputs, Last};
 use crate::lifecycle::affinity;
 use crate::lifecycle::host::{self, Host, cgroup_view};
 use crate::lifecycle::notify::{self, Notify};
+use crate::lifecycle::pid_file::PidFile;
 use crate::lifecycle::pidfd_socket::PidfdSocket;
 use crate::lifecycle::resctrl::Resctrl;
 use crate::lifecycle::spawn::{Birth, Init, spawn};
 use crate::lifecycle::terminal::Terminal;
 use crate::lifecycle::{
     Error, Result, SECCOMP_FILE, Warn, delete, device_nodes, grant, hook_state, id_mapped, id_maps, keyring_of,
-    listener, net_devices, pid_file,
+    listener, net_devices,
 };
 use crate::network::devices::Moved;
 use crate::plan::{Hook, Plan};
@@ -39,6 +40,7 @@ pub struct Making {
     pub net_devices: Option<Moved>,
     pub resctrl: Option<Resctrl>,
     pub notify: Option<Notify>,
+    pub pid_file: Option<PidFile>,
 }
 
 impl Making {
@@ -153,9 +155,7 @@ impl Making {
         };
         self.reservation.save(&self.state, durability)?;
         crate::step("8", "pid file");
-        if let Some(path) = &options.pid_file {
-            pid_file::write(path, init.pid().as_raw_nonzero().get())?;
-        }
+        self.pid_file = PidFile::write(options.pid_file.as_deref(), init.pid())?;
         Ok(pidfd_socket.send("standard", init)?)
     }
 
@@ -228,10 +228,13 @@ impl Making {
         hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state, side)
     }
 
-    /// What hooks set up, hooks must take down, also when the container never came to be.
-    pub fn run_poststop(&self, warn: Warn<'_>) {
-        if self.hooks_ran {
-            delete::run_poststop(&self.state, warn);
+    /// Removes all that was made. What hooks set up, hooks must take down, also when the container never came to be: once it is
+    /// gone, and nobody waits for its lock.
+    pub fn abandon(self, warn: Warn<'_>) {
+        let state = self.hooks_ran.then(|| self.state.clone());
+        drop(self);
+        if let Some(state) = state {
+            delete::run_poststop(&state, warn);
         }
     }
 
@@ -251,6 +254,9 @@ impl Making {
         }
         if let Some(cgroup) = self.cgroup.take() {
             cgroup.commit();
+        }
+        if let Some(file) = self.pid_file {
+            file.keep();
         }
         if let Some(moved) = self.net_devices {
             moved.keep();

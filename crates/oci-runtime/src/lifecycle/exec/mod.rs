@@ -20,10 +20,11 @@ use nucleus_cgroup::Joiner;
 use nucleus_core::{ContainerId, Operation, Process, Status, Store};
 
 use super::host::{Host, in_user_namespace, oom_score_for_init};
+use super::pid_file::PidFile;
 use super::pidfd_socket::PidfdSocket;
 use super::spawn::{Birth, Init, spawn};
 use super::terminal::Terminal;
-use super::{Container, Error, Result, Warn, cgroup_of, foreground, grant, hook_state, listener, pid_file, resctrl};
+use super::{Container, Error, Result, Warn, cgroup_of, foreground, grant, hook_state, listener, resctrl};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::init::Last;
 use crate::init::failure::{Explain, Failure};
@@ -103,7 +104,7 @@ fn exec_beside(init: &Process, container: &Container, options: &Options, warn: W
     let plan = compile(container, namespaces, options, warn)?;
     let added = add(init, container, &plan, options)?;
     match &added.signals {
-        Some(signals) => foreground::wait(&added.process, added.terminal.as_ref(), signals, None),
+        Some(signals) => foreground::wait(&added.process, added.terminal.as_ref(), signals, None, warn),
         None => Ok(0),
     }
 }
@@ -282,9 +283,7 @@ fn await_ready(
 
 /// Writes the pid file, lets the process execute the program, and hears whether it did.
 fn let_go(guest: Init, channel: &HostEnd, options: &Options) -> Result<Process> {
-    if let Some(path) = &options.pid_file {
-        pid_file::write(path, guest.pid().as_raw_nonzero().get())?;
-    }
+    let pid_file = PidFile::write(options.pid_file.as_deref(), guest.pid())?;
     match channel.go() {
         // One that has died since is reported by its exit code.
         Ok(()) | Err(rustix::io::Errno::PIPE) => {}
@@ -294,15 +293,14 @@ fn let_go(guest: Init, channel: &HostEnd, options: &Options) -> Result<Process> 
                 .map_err(Error::Start);
         }
     }
-    if options.wait_fifo.is_some() {
-        // The process may wait for days, and reports a later failure on its own stderr.
-        return released(guest);
-    }
-    if let Some(ToHost::Failed(text)) = channel.receive().explain(|| "cannot hear the process")? {
-        if let Some(path) = &options.pid_file {
-            pid_file::remove(path);
-        }
+    // With a FIFO the process may wait for days, and reports a later failure on its own stderr.
+    if options.wait_fifo.is_none()
+        && let Some(ToHost::Failed(text)) = channel.receive().explain(|| "cannot hear the process")?
+    {
         return Err(Error::Start(Failure::new(text)));
+    }
+    if let Some(file) = pid_file {
+        file.keep();
     }
     released(guest)
 }
