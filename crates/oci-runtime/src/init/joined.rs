@@ -100,7 +100,8 @@ impl Newborn for Guest {
             Ok(never) => match never {},
             Err(failure) => {
                 if last.started.get() {
-                    eprintln!("exec failed: {failure}");
+                    let text = format!("exec failed: {failure}\n");
+                    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
                 } else {
                     // One that cannot be sent is reported as the end of this process.
                     let _ = last.channel.tell(&ToHost::Failed(failure.to_string()));

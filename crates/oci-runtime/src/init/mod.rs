@@ -137,21 +137,27 @@ impl Newborn for Inputs {
 
     fn run(self, plan: &Plan) -> i32 {
         let set_up = set_up(plan, &self);
-        let last = self.into_last();
-        let failed = |failure: Failure| match &last.exec_fifo {
-            // The one who listens now is `start`; the container's log gets to know it as well.
-            Some(fifo) if last.started.get() => {
-                let _ = rustix::io::write(fifo, failure.to_string().as_bytes());
-                eprintln!("{failure}");
-            }
-            // One that cannot be sent is reported as the end of this process.
-            _ => drop(last.channel.tell(&ToHost::Failed(failure.to_string()))),
-        };
+        let mut last = self.into_last();
         match set_up.and_then(|()| process::become_user_program(plan, &last)) {
             Ok(never) => match never {},
-            Err(failure) => failed(failure),
+            Err(failure) => report(&mut last, &failure),
         }
         255
+    }
+}
+
+/// Tells the one who listens why the program was not executed: `create` and `run`, and once `start` was called that. The
+/// container's log gets to know the latter as well, when `start` waits no longer: nobody may read that log now.
+fn report(last: &mut Last, failure: &Failure) {
+    let text = failure.to_string();
+    match last.exec_fifo.take_if(|_| last.started.get()) {
+        Some(fifo) => {
+            let _ = rustix::io::write(&fifo, text.as_bytes());
+            drop(fifo);
+            let _ = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
+        }
+        // One that cannot be sent is reported as the end of this process.
+        None => drop(last.channel.tell(&ToHost::Failed(text))),
     }
 }
 

@@ -24,12 +24,22 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
-/// Makes the nodes and the links. With `bind`, nodes are bound from the host without trying mknod(2), but for those that the
+/// Makes the nodes and the links; directories that were made for one that fails are taken back. With `bind`, nodes are bound from the host without trying mknod(2), but for those that the
 /// host side has `made` (index into `devices`, mount).
 ///
 /// # Errors
 /// The first failure, named by the path of the device.
 pub fn make_all(root: &mut Root, devices: &[Device], bind: bool, made: &[(usize, OwnedFd)]) -> Result<(), Failure> {
+    root.remember_made();
+    let outcome = make_each(root, devices, bind, made);
+    match outcome {
+        Ok(()) => root.forget_made(),
+        Err(_) => root.remove_made(),
+    }
+    outcome
+}
+
+fn make_each(root: &mut Root, devices: &[Device], bind: bool, made: &[(usize, OwnedFd)]) -> Result<(), Failure> {
     let dev = Path::new("/dev");
     if !root.is_anchored(dev) {
         // As long as nothing is mounted there it may be exchanged at any time: it is resolved once.

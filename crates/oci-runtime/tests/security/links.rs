@@ -148,6 +148,24 @@ fn devices_below_links() {
 }
 
 #[test]
+fn devices_below_a_link_into_a_volume_leave_nothing_there() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script("true");
+    let volume = c.bundle.join("volume");
+    fs::create_dir(&volume).expect("mkdir");
+    mount(&c, "/volume", "bind", &volume.display().to_string(), &["bind", "rw"]);
+    symlink("/volume/new", c.rootfs().join("link")).expect("link");
+    c.edit(|config| {
+        let device = |path: &str| json!({ "path": path, "type": "c", "major": 1, "minor": 3, "fileMode": 438 });
+        config["linux"]["devices"] = json!([device("/link/deeper/device")]);
+    });
+    c.run()
+        .fails("linux.devices: cannot make /link/deeper/device: a link of the image leads to another mount");
+    assert_eq!(fs::read_dir(&volume).expect("volume").count(), 0);
+    test.nothing_left();
+}
+
+#[test]
 fn masks_follow_links_within_the_root_filesystem() {
     let Some(test) = Test::new() else { return };
     let outside = Outside::new(&test);
