@@ -139,6 +139,9 @@ impl Cgroup {
         unit.start(pid)?;
         self.scope = true;
         check_place(pid, &unit)?;
+        if !unit.below.subgroup.as_os_str().is_empty() {
+            self.enter_subgroup(pid)?;
+        }
         for index in 0..self.plan.directories.len() {
             let member = self.make(index)?;
             self.members.push(member);
@@ -146,6 +149,34 @@ impl Cgroup {
         // Already in v2's, which systemd has made new.
         self.unified_is_new = true;
         self.joiner()?.join_pid(pid)
+    }
+
+    /// Moves the process into the group below the scope, which then has no processes of its own and can hand controllers down.
+    fn enter_subgroup(&mut self, pid: Pid) -> Result<(), Error> {
+        for directory in &self.plan.directories {
+            make_path(&directory.mount, &directory.path, &mut self.made)?;
+            move_into(&directory.path, pid)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the process into the group that the container's program is to manage, if there is to be one, and gives that to
+    /// `owner`. It is below the container's group, which the process must have entered, and in which its cgroup namespace must be
+    /// rooted. It goes together with that group.
+    ///
+    /// # Errors
+    /// When it cannot be made, or entered.
+    pub fn enter_delegated(&self, pid: Pid, owner: Option<u32>) -> Result<(), Error> {
+        let delegated = self.plan.unit.as_ref().and_then(|unit| unit.below.delegated.as_ref());
+        let (Some(delegated), Some(own)) = (delegated, self.unified()) else {
+            return Ok(());
+        };
+        let path = own.path.join(delegated);
+        make_path(&own.path, &path, &mut Vec::new())?;
+        if let Some(owner) = owner {
+            delegate::chown(&Dir::open(&path).map_err(Error::file("open", &path))?, owner)?;
+        }
+        move_into(&path, pid)
     }
 
     /// The error for a directory that we may not make: for a limit's sake where there is one.
@@ -278,6 +309,13 @@ fn check_place(pid: Pid, unit: &crate::systemd::Unit) -> Result<(), Error> {
             places.next_back().unwrap_or_default()
         ),
     })
+}
+
+fn move_into(path: &Path, pid: Pid) -> Result<(), Error> {
+    let dir = Dir::at(path.to_owned());
+    let file = "cgroup.procs";
+    dir.write(file, &pid.as_raw_nonzero().to_string())
+        .map_err(Error::file("join through", dir.file(file)))
 }
 
 /// mkdir -p below `mount`, in one call where the parents exist. Records what it made.

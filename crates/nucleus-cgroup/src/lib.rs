@@ -56,4 +56,4 @@ pub use oom::OomWatch;
 pub use plan::Plan;
 pub use record::Record;
 pub use stats::Stats;
-pub use systemd::{Bus, Manager, PROPERTY_ANNOTATION, Scope};
+pub use systemd::{Bus, DELEGATED_ANNOTATION, Manager, PROPERTY_ANNOTATION, SUBGROUP_ANNOTATION, Scope};

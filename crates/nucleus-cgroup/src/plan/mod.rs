@@ -147,7 +147,7 @@ impl Plan {
         scope: &Scope<'_>,
     ) -> Result<Plan, PlanError> {
         let mut unit = Unit::compile(cgroups_path, id, layout, scope)?;
-        let mut plan = Compiler::run(resources, layout, |hierarchy| hierarchy.mount.join(&unit.path))?;
+        let mut plan = Compiler::run(resources, layout, |hierarchy| hierarchy.mount.join(unit.container()))?;
         unit.limit(&plan.writes);
         if !rootless {
             plan.devices = devices(resources, layout)?;

@@ -12,6 +12,7 @@
 
 mod annotation;
 mod attach;
+mod below;
 mod bus;
 mod device;
 mod name;
@@ -24,6 +25,8 @@ use crate::error::{Error, PlanError};
 use crate::layout::{Layout, Mode};
 use crate::plan::Write;
 pub use annotation::PREFIX as PROPERTY_ANNOTATION;
+use below::Below;
+pub use below::{DELEGATED as DELEGATED_ANNOTATION, SUBGROUP as SUBGROUP_ANNOTATION};
 use name::Name;
 use property::{Property, Value, mirror};
 
@@ -86,7 +89,8 @@ impl Manager {
 pub struct Scope<'a> {
     /// The systemd that makes the scope.
     pub manager: &'a Manager,
-    /// `annotations` of config.json: those that begin with `org.systemd.property.` become properties.
+    /// `annotations` of config.json: those that begin with `org.systemd.property.` become properties, others name groups below the
+    /// scope.
     pub annotations: &'a [(String, String)],
 }
 
@@ -98,6 +102,7 @@ pub(crate) struct Unit {
     pub(crate) name: String,
     /// Its directory, relative to each hierarchy's mount point.
     pub(crate) path: std::path::PathBuf,
+    pub(crate) below: Below,
     properties: Vec<Property>,
 }
 
@@ -144,6 +149,7 @@ impl Unit {
             version: manager.version,
             name: name.unit,
             path,
+            below: Below::compile(annotations, layout)?,
             properties,
         })
     }
@@ -161,6 +167,12 @@ impl Unit {
         let rules = Rules::compile(config.unwrap_or_default())?;
         self.properties.extend(device::properties(&rules, self.version));
         Ok(())
+    }
+
+    /// The container's own directory, relative to each hierarchy's mount point.
+    pub(crate) fn container(&self) -> std::path::PathBuf {
+        // Joining an empty path would add a slash.
+        self.path.iter().chain(self.below.subgroup.iter()).collect()
     }
 
     /// How a [`Record`](crate::Record) names the driver.

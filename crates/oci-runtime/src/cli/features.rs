@@ -234,10 +234,12 @@ const MEMORY_POLICY: MemoryPolicy = MemoryPolicy {
 const UNSAFE_ANNOTATIONS: &[&str] = &[
     annotations::CORE_SCHEDULING,
     "org.systemd.property.",
+    nucleus_cgroup::DELEGATED_ANNOTATION,
     annotations::HOOKS_STDERR,
     annotations::HOOKS_STDOUT,
     annotations::KEEP_GROUPS,
     annotations::FAIL_UNKNOWN_CALLS,
+    nucleus_cgroup::SUBGROUP_ANNOTATION,
 ];
 
 /// Prints the document.

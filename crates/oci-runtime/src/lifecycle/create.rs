@@ -181,7 +181,13 @@ fn compile(store: &Store, options: &Options) -> Result<Compiled> {
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let cgroup = match options.systemd {
         false => {
-            let ignored = |(key, _): &&(String, String)| key.starts_with(nucleus_cgroup::PROPERTY_ANNOTATION);
+            let others = [
+                nucleus_cgroup::SUBGROUP_ANNOTATION,
+                nucleus_cgroup::DELEGATED_ANNOTATION,
+            ];
+            let ignored = |(key, _): &&(String, String)| {
+                key.starts_with(nucleus_cgroup::PROPERTY_ANNOTATION) || others.contains(&key.as_str())
+            };
             for (key, _) in plan.annotations.iter().filter(ignored) {
                 tracing::debug!("annotations.{key} is ignored without --systemd-cgroup");
             }

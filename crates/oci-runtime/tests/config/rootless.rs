@@ -4,6 +4,7 @@ use std::os::unix::fs::chown;
 
 use serde_json::{Value, json};
 
+use super::seccomp_notify::{Agent, MKDIR, profile};
 use crate::common::{Cmd, Container, Test, shell, skip, wait_for};
 
 /// No user of the host has this id.
@@ -267,4 +268,21 @@ fn mounts_that_a_user_adds() {
     assert!(!c.rootfs().join("b").exists());
     end(&c);
     test.nothing_left();
+}
+
+#[test]
+fn an_agent_answers_for_system_calls() {
+    let Some(test) = Test::new() else { return };
+    let Some(agent) = Agent::start(&test, "a") else { return };
+    shell(&format!("chmod 777 {}", agent.socket.display()));
+    for no_new_privileges in [true, false] {
+        let c = bundle(&test, &["sh", "-c", "mkdir /tmp/x"], 0, |config| {
+            config["linux"]["seccomp"] = profile(&agent, &MKDIR);
+            config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        });
+        let run = as_user(&c, &["run", "--bundle", c.bundle.to_str().expect("path"), &c.id]);
+        let out = run.run().exits(1);
+        assert!(out.stderr.contains("No space left on device"), "{out}");
+        test.nothing_left();
+    }
 }

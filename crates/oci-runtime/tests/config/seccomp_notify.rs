@@ -9,15 +9,15 @@ use crate::common::map_ids;
 use crate::common::{Container, Running, Test, compile_c, shell, wait_for};
 
 /// An agent that listens; its socket and the file that it writes.
-struct Agent {
+pub(super) struct Agent {
     process: Running,
-    socket: PathBuf,
-    document: PathBuf,
+    pub(super) socket: PathBuf,
+    pub(super) document: PathBuf,
 }
 
 impl Agent {
     /// None (after saying SKIP) where there is no compiler.
-    fn start(test: &Test, name: &str) -> Option<Self> {
+    pub(super) fn start(test: &Test, name: &str) -> Option<Self> {
         let program = test.dir().join("agent");
         if !program.exists() && !compile_c(include_str!("agent.c"), &program) {
             return None;
@@ -36,6 +36,14 @@ impl Agent {
     }
 }
 
+/// A profile that asks the agent about these calls.
+pub(super) fn profile(agent: &Agent, calls: &[&str]) -> Value {
+    json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": agent.socket, "listenerMetadata": "some data",
+        "syscalls": [{"names": calls, "action": "SCMP_ACT_NOTIFY"}]
+    })
+}
+
 fn asking<'t>(
     test: &'t Test,
     script: &str,
@@ -45,15 +53,12 @@ fn asking<'t>(
 ) -> Container<'t> {
     test.script_with(script, |config| {
         config["root"]["readonly"] = json!(false);
-        config["linux"]["seccomp"] = json!({
-            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": agent.socket, "listenerMetadata": "some data",
-            "syscalls": [{"names": calls, "action": "SCMP_ACT_NOTIFY"}]
-        });
+        config["linux"]["seccomp"] = profile(agent, calls);
         edit(config);
     })
 }
 
-const MKDIR: [&str; 2] = ["mkdir", "mkdirat"];
+pub(super) const MKDIR: [&str; 2] = ["mkdir", "mkdirat"];
 
 #[test]
 fn an_agent_answers() {
@@ -168,5 +173,23 @@ fn without_an_agent_there_is_no_container() {
     // Nobody is asked, so nobody needs to be there.
     c.edit(|config| config["linux"]["seccomp"]["syscalls"][0]["action"] = json!("SCMP_ACT_ERRNO"));
     c.run().ok();
+    test.nothing_left();
+}
+
+#[test]
+fn an_agent_with_a_long_path() {
+    let Some(test) = Test::new() else { return };
+    let Some(mut agent) = Agent::start(&test, "a") else {
+        return;
+    };
+    // A socket's address holds 108 bytes.
+    let dir = test.dir().join("x".repeat(120));
+    fs::create_dir(&dir).expect("mkdir");
+    let long = dir.join("a.sock");
+    fs::rename(&agent.socket, &long).expect("rename");
+    agent.socket = long;
+    let c = asking(&test, "mkdir /tmp/x", &agent, &MKDIR, |_| ());
+    assert!(c.run().exits(1).stderr.contains("No space left on device"));
+    drop(agent);
     test.nothing_left();
 }

@@ -120,22 +120,30 @@ fn through_a_console_socket() {
 fn a_pidfd_is_sent() {
     let Some(test) = Test::new() else { return };
     let c = running(&test, |_| ());
-    let path = c.bundle.join("pidfd.sock");
-    let listener = UnixListener::bind(&path).expect("a socket");
-    let pid_file = c.bundle.join("exec.pid");
-    let flags = [
-        "--detach",
-        "--pid-file",
-        pid_file.to_str().expect("path"),
-        "--pidfd-socket",
-        path.to_str().expect("path"),
-    ];
-    let run = exec(&c, &flags, &["sleep", "1000"]).spawn();
-    let (pidfd, _) = receive(&listener);
-    run.wait().ok();
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd())).expect("fdinfo");
-    let pid = fs::read_to_string(pid_file).expect("pid file");
-    assert!(info.lines().any(|line| line == format!("Pid:\t{pid}")), "{pid}: {info}");
+    // A socket's address holds 108 bytes.
+    let long = c.bundle.join("x".repeat(120));
+    fs::create_dir(&long).expect("mkdir");
+    for dir in [&c.bundle, &long] {
+        let short = c.bundle.join("pidfd.sock");
+        let listener = UnixListener::bind(&short).expect("a socket");
+        let path = dir.join("pidfd.sock");
+        fs::rename(&short, &path).expect("rename");
+        let pid_file = c.bundle.join("exec.pid");
+        let flags = [
+            "--detach",
+            "--pid-file",
+            pid_file.to_str().expect("path"),
+            "--pidfd-socket",
+            path.to_str().expect("path"),
+        ];
+        let run = exec(&c, &flags, &["sleep", "1000"]).spawn();
+        let (pidfd, _) = receive(&listener);
+        run.wait().ok();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd())).expect("fdinfo");
+        let pid = fs::read_to_string(pid_file).expect("pid file");
+        assert!(info.lines().any(|line| line == format!("Pid:\t{pid}")), "{pid}: {info}");
+        fs::remove_file(&path).expect("rm");
+    }
     c.kill_and_delete();
     test.nothing_left();
 }

@@ -97,6 +97,32 @@ verbs_work() {
     return $bad
 }
 
+# crun's annotations: the limits count in a group below the scope, and the program manages one below that.
+groups_below_the_scope() {
+    local scope=nucleus-below.scope at=system.slice/nucleus-below.scope bad=0 pid
+    start below '.annotations["run.oci.systemd.subgroup"] = "inner/most" | .linux.resources += { "pids": { "limit": 42 },
+        "memory": { "limit": 67108864 } }' || return 1
+    pid=$(nucleus state below | jq .pid)
+    is 'the cgroup of init' "0::/$at/inner/most" cat "/proc/$pid/cgroup" || bad=1
+    is 'its own view' 0::/ nucleus exec below cat /proc/self/cgroup || bad=1
+    file $at/inner/most memory.max 67108864 && file $at/inner/most pids.max 42 && property $scope MemoryMax 67108864 || bad=1
+    nucleus update --pids-limit 43 below && file $at/inner/most pids.max 43 && property $scope TasksMax 43 || bad=1
+    nucleus pause below && is 'the status' paused eval 'nucleus state below | jq -r .status' || bad=1
+    nucleus resume below && nucleus delete --force below && gone $scope || bad=1
+    start below '.annotations += { "run.oci.systemd.subgroup": "inner", "run.oci.delegate-cgroup": "own" }' || return 1
+    pid=$(nucleus state below | jq .pid)
+    is 'the cgroup of init' "0::/$at/inner/own" cat "/proc/$pid/cgroup" || bad=1
+    is 'its own view' 0::/own nucleus exec below grep 0:: /proc/1/cgroup || bad=1
+    is 'ps' 1 eval 'nucleus ps --format json below | jq length' || bad=1
+    # The group above holds no process, so that its controllers can be handed down; exec then joins init.
+    echo +pids >/sys/fs/cgroup/$at/inner/cgroup.subtree_control || bad=1
+    is 'the cgroup of exec' 0::/own nucleus exec below cat /proc/self/cgroup || bad=1
+    nucleus delete --force below && gone $scope || bad=1
+    bundle "$sd_bundle" 'del(.linux.cgroupsPath) | .annotations["run.oci.systemd.subgroup"] = "../x"' || return 1
+    refused 'annotations.run.oci.systemd.subgroup: "../x" is not a path below the scope' below && gone $scope || bad=1
+    return $bad
+}
+
 memory_that_runs_out_leaves_nothing() {
     local scope=nucleus-oom.scope bad=0
     bundle "$sd_bundle" '.process.args = ["dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"] | del(.linux.cgroupsPath)
@@ -305,6 +331,7 @@ mkdir -p /tmp/systemd
 check 'systemd: limits are files and properties, updates too' limits_are_files_and_properties
 check 'systemd: a refused update changes nothing' a_refused_update_changes_nothing
 check 'systemd: exec, pause, ps, events, kill' verbs_work
+check 'systemd: groups below the scope' groups_below_the_scope
 check 'systemd: memory that runs out leaves nothing' memory_that_runs_out_leaves_nothing
 check 'systemd: devices are bounded' devices_are_bounded
 check 'systemd: a failed create leaves nothing' a_failed_create_leaves_nothing

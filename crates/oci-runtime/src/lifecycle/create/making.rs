@@ -102,6 +102,8 @@ impl Making {
         delegate(&cgroup, &plan, &host)?;
         self.net_devices = net_devices::move_in(&plan, network, &init).map_err(Error::Start)?;
         self.serve(&plan, &host, &mut init, &channel)?;
+        // Only now: its cgroup namespace is rooted in the group above.
+        cgroup.enter_delegated(init.pid(), plan.cgroup_owner)?;
         let terminal = terminal.master()?;
         self.tell(options, &init, pidfd_socket)?;
         self.cgroup = Some(cgroup);
