@@ -51,7 +51,7 @@ mod tests {
     use std::io;
 
     #[test]
-    fn w28_reasons_are_what_engines_match() {
+    fn reasons_are_what_engines_match() {
         let texts = [
             (Errno::NOENT, "no such file or directory"),
             (Errno::ACCESS, "permission denied"),

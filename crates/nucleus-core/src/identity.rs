@@ -279,7 +279,7 @@ mod tests {
     const AFTER: &str = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 99 98";
 
     #[test]
-    fn s4_start_ticks_are_counted_from_the_last_parenthesis() {
+    fn start_ticks_are_counted_from_the_last_parenthesis() {
         for name in ["sh", ") ", "a) S 1 2 3", "((", ")) 7"] {
             let stat = format!("77 ({name}) {AFTER}");
             assert_eq!(parse_start_ticks(stat.as_bytes()), Some(4242), "{name}");
@@ -287,13 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn s4_names_need_not_be_text() {
+    fn names_need_not_be_text() {
         let stat = [b"77 (\xff\xfe) ".as_slice(), AFTER.as_bytes()].concat();
         assert_eq!(parse_start_ticks(&stat), Some(4242));
     }
 
     #[test]
-    fn w4_a_handle_that_cannot_be_opened_is_compared() {
+    fn a_handle_that_cannot_be_opened_is_compared() {
         let mut me = ProcessIdentity::current().unwrap();
         let parent = rustix::process::getppid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let others = parent.and_then(|parent| Handle::of(parent).ok());
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_a_cut_off_or_empty_file_gives_nothing() {
+    fn a_cut_off_or_empty_file_gives_nothing() {
         assert_eq!(parse_start_ticks(b""), None);
         assert_eq!(parse_start_ticks(b"77 (sh) S 1 2 3"), None);
         assert_eq!(parse_start_ticks(b"77 (sh"), None);

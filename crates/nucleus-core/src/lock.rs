@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn w16_a_reservation_does_not_take_over_what_another_has_made_meanwhile() {
+    fn a_reservation_does_not_take_over_what_another_has_made_meanwhile() {
         let scratch = tempfile::tempdir().unwrap();
         let store = Store::open(&scratch.path().join("root"), true).unwrap();
         let id = ContainerId::parse("c").unwrap();

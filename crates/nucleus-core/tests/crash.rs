@@ -28,7 +28,7 @@ fn save_for_ever() {
 }
 
 #[test]
-fn w17_w18_a_writer_that_is_killed_leaves_a_whole_state_and_no_lock() {
+fn a_writer_that_is_killed_leaves_a_whole_state_and_no_lock() {
     let (_scratch, store) = root();
     let path = container(&store, "c");
     let mut leftovers = 0;

@@ -11,7 +11,7 @@ use common::{container, id, root};
 use nucleus_core::{Error, FIFO_FILE};
 
 #[test]
-fn s15_the_fifo_is_made_once_and_removed_as_often_as_one_likes() {
+fn the_fifo_is_made_once_and_removed_as_often_as_one_likes() {
     let (_scratch, store) = root();
     let path = container(&store, "c").join(FIFO_FILE);
     let dir = store.get(&id("c")).unwrap();
@@ -46,7 +46,7 @@ fn start_wakes_init() {
 }
 
 #[test]
-fn w2_start_does_not_wait_for_an_init_that_is_dead() {
+fn start_does_not_wait_for_an_init_that_is_dead() {
     let (_scratch, store) = root();
     container(&store, "c");
     let dir = store.get(&id("c")).unwrap();

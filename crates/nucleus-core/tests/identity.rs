@@ -68,7 +68,7 @@ fn handles_are_supported(identity: &ProcessIdentity) -> bool {
 }
 
 #[test]
-fn w4_a_living_process_is_found_by_handle_and_by_start_time() {
+fn a_living_process_is_found_by_handle_and_by_start_time() {
     let sleeper = Sleeper::new();
     let identity = sleeper.identity();
     for identity in [by_start_time(&identity), with_start_time(&identity), identity] {
@@ -79,14 +79,14 @@ fn w4_a_living_process_is_found_by_handle_and_by_start_time() {
 }
 
 #[test]
-fn w4_the_start_time_is_recorded_only_where_there_is_no_handle() {
+fn the_start_time_is_recorded_only_where_there_is_no_handle() {
     let identity = Sleeper::new().identity();
     let json = serde_json::to_value(&identity).unwrap();
     assert_ne!(json.get("start_ticks").is_some(), handles_are_supported(&identity));
 }
 
 #[test]
-fn w1_a_zombie_is_dead() {
+fn a_zombie_is_dead() {
     let mut sleeper = Sleeper::new();
     let identity = sleeper.identity();
     let by_start_time = by_start_time(&identity);
@@ -101,7 +101,7 @@ fn w1_a_zombie_is_dead() {
 }
 
 #[test]
-fn s5_a_reaped_process_is_dead_and_cannot_be_signalled() {
+fn a_reaped_process_is_dead_and_cannot_be_signalled() {
     let mut sleeper = Sleeper::new();
     let identity = sleeper.identity();
     let by_start_time = by_start_time(&identity);
@@ -115,7 +115,7 @@ fn s5_a_reaped_process_is_dead_and_cannot_be_signalled() {
 }
 
 #[test]
-fn w4_a_pid_with_another_start_time_is_another_process() {
+fn a_pid_with_another_start_time_is_another_process() {
     let mut sleeper = Sleeper::new();
     let identity = by_start_time(&sleeper.identity());
     let ticks = start_ticks(&identity);
@@ -130,7 +130,7 @@ fn w4_a_pid_with_another_start_time_is_another_process() {
 }
 
 #[test]
-fn w5_a_process_of_another_boot_is_dead() {
+fn a_process_of_another_boot_is_dead() {
     let sleeper = Sleeper::new();
     let identity = sleeper.identity();
     let elsewhere = forged(&identity, "boot_id", json!("00000000-1111-4222-8333-444444444444"));
@@ -139,7 +139,7 @@ fn w5_a_process_of_another_boot_is_dead() {
 }
 
 #[test]
-fn w4_the_handle_of_a_dead_process_never_leads_to_the_one_that_has_its_pid() {
+fn the_handle_of_a_dead_process_never_leads_to_the_one_that_has_its_pid() {
     let mut dead = Sleeper::new();
     let identity = dead.identity();
     dead.0.kill().unwrap();
@@ -154,7 +154,7 @@ fn w4_the_handle_of_a_dead_process_never_leads_to_the_one_that_has_its_pid() {
 }
 
 #[test]
-fn w6_what_cannot_be_told_is_an_error_and_not_a_death() {
+fn what_cannot_be_told_is_an_error_and_not_a_death() {
     let sleeper = Sleeper::new();
     let identity = sleeper.identity();
     let blind = forged(&by_start_time(&identity), "start_ticks", Value::Null);
@@ -166,7 +166,7 @@ fn w6_what_cannot_be_told_is_an_error_and_not_a_death() {
 }
 
 #[test]
-fn w6_a_handle_that_leads_nowhere_in_another_pid_namespace_is_an_error() {
+fn a_handle_that_leads_nowhere_in_another_pid_namespace_is_an_error() {
     let identity = {
         let sleeper = Sleeper::new();
         sleeper.identity()
@@ -177,7 +177,7 @@ fn w6_a_handle_that_leads_nowhere_in_another_pid_namespace_is_an_error() {
 }
 
 #[test]
-fn w10_pids_that_mean_groups_or_the_hosts_init_are_refused() {
+fn pids_that_mean_groups_or_the_hosts_init_are_refused() {
     let identity = serde_json::to_value(Sleeper::new().identity()).unwrap();
     for pid in [
         json!(0),
@@ -199,7 +199,7 @@ fn w10_pids_that_mean_groups_or_the_hosts_init_are_refused() {
 }
 
 #[test]
-fn w11_an_identity_can_be_taken_of_a_child_that_has_exited_already() {
+fn an_identity_can_be_taken_of_a_child_that_has_exited_already() {
     let mut child = Command::new("true").spawn().unwrap();
     let pid = Pid::from_child(&child);
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
@@ -211,7 +211,7 @@ fn w11_an_identity_can_be_taken_of_a_child_that_has_exited_already() {
 }
 
 #[test]
-fn w6_an_identity_of_nothing_is_an_error() {
+fn an_identity_of_nothing_is_an_error() {
     let mut child = Command::new("true").spawn().unwrap();
     let pid = Pid::from_child(&child);
     child.wait().unwrap();
@@ -271,7 +271,7 @@ fn identities_survive_being_written() {
 }
 
 #[test]
-fn w5_the_boot_id_is_the_kernels() {
+fn the_boot_id_is_the_kernels() {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     assert_eq!(BootId::current().unwrap().to_string(), text.trim());
     for bad in [
@@ -322,7 +322,7 @@ fn inside_a_pid_namespace() {
 }
 
 #[test]
-fn w4_a_pid_that_is_really_used_again_is_never_opened() {
+fn a_pid_that_is_really_used_again_is_never_opened() {
     let outside = Sleeper::new();
     let output = Command::new("unshare")
         .args(["--pid", "--fork", "--mount-proc", "--kill-child"])

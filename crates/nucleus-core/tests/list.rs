@@ -9,7 +9,7 @@ use common::{container, id, names, root, state, within_seconds};
 use nucleus_core::{Durability, Error, MIN_PREFIX_LENGTH, STATE_FILE};
 
 #[test]
-fn s19_removing_again_is_fine_and_never_hits_the_next_of_the_name() {
+fn removing_again_is_fine_and_never_hits_the_next_of_the_name() {
     let (_scratch, store) = root();
     container(&store, "c");
     let dir = store.get(&id("c")).unwrap();
@@ -21,7 +21,7 @@ fn s19_removing_again_is_fine_and_never_hits_the_next_of_the_name() {
 }
 
 #[test]
-fn w21_leftovers_are_removed_and_nothing_is_followed() {
+fn leftovers_are_removed_and_nothing_is_followed() {
     let (scratch, store) = root();
     let path = container(&store, "c");
     let victim = scratch.path().join("victim");
@@ -64,7 +64,7 @@ fn the_notify_directory_is_removed_whatever_is_in_it() {
 }
 
 #[test]
-fn w7_a_removal_that_cannot_finish_keeps_the_state() {
+fn a_removal_that_cannot_finish_keeps_the_state() {
     let (_scratch, store) = root();
     let path = container(&store, "c");
     std::fs::create_dir_all(path.join("foreign/things")).unwrap();
@@ -81,7 +81,7 @@ fn w7_a_removal_that_cannot_finish_keeps_the_state() {
 }
 
 #[test]
-fn w21_a_corrupt_container_can_be_listed_locked_and_removed() {
+fn a_corrupt_container_can_be_listed_locked_and_removed() {
     let (_scratch, store) = root();
     let path = container(&store, "broken");
     std::fs::write(path.join(STATE_FILE), "{").unwrap();
@@ -101,7 +101,7 @@ fn w21_a_corrupt_container_can_be_listed_locked_and_removed() {
 }
 
 #[test]
-fn s20_the_list_is_sorted_and_one_bad_container_does_not_spoil_it() {
+fn the_list_is_sorted_and_one_bad_container_does_not_spoil_it() {
     let (_scratch, store) = root();
     for name in ["zeta", "alpha", "mid.dle"] {
         container(&store, name);
@@ -127,7 +127,7 @@ fn s20_the_list_is_sorted_and_one_bad_container_does_not_spoil_it() {
 }
 
 #[test]
-fn s20_containers_that_come_and_go_do_not_fail_the_list() {
+fn containers_that_come_and_go_do_not_fail_the_list() {
     let (_scratch, store) = root();
     container(&store, "stays");
     std::thread::scope(|scope| {
@@ -154,7 +154,7 @@ fn s20_containers_that_come_and_go_do_not_fail_the_list() {
 }
 
 #[test]
-fn w12_verbs_never_match_a_prefix() {
+fn verbs_never_match_a_prefix() {
     let (_scratch, store) = root();
     container(&store, "9748ea0123");
     assert!(store.get(&id("974")).unwrap_err().is_not_found());
@@ -162,7 +162,7 @@ fn w12_verbs_never_match_a_prefix() {
 }
 
 #[test]
-fn s16_w12_people_may_look_containers_up_by_prefix() {
+fn people_may_look_containers_up_by_prefix() {
     let (_scratch, store) = root();
     for name in ["9748ea01", "9748ff02", "9748", "abc"] {
         container(&store, name);
@@ -185,7 +185,7 @@ fn s16_w12_people_may_look_containers_up_by_prefix() {
 }
 
 #[test]
-fn w13_a_verb_does_not_look_at_other_containers() {
+fn a_verb_does_not_look_at_other_containers() {
     let (_scratch, store) = root();
     container(&store, "c");
     let other = container(&store, "other").join(STATE_FILE);

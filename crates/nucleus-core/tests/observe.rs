@@ -27,7 +27,7 @@ fn status(dir: &ContainerDir, state: &ContainerState, frozen: bool) -> Status {
 }
 
 #[test]
-fn w2_the_status_follows_what_lives() {
+fn the_status_follows_what_lives() {
     let (_scratch, store) = root();
     container(&store, "c");
     let dir = store.get(&id("c")).unwrap();
@@ -60,7 +60,7 @@ fn w2_the_status_follows_what_lives() {
 }
 
 #[test]
-fn w2_w7_a_creation_is_what_its_creator_is() {
+fn a_creation_is_what_its_creator_is() {
     let (_scratch, store) = root();
     container(&store, "c");
     let dir = store.get(&id("c")).unwrap();
@@ -74,7 +74,7 @@ fn w2_w7_a_creation_is_what_its_creator_is() {
 }
 
 #[test]
-fn w6_doubts_are_handed_on() {
+fn doubts_are_handed_on() {
     let (_scratch, store) = root();
     container(&store, "c");
     let dir = store.get(&id("c")).unwrap();

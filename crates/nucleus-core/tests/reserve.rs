@@ -11,7 +11,7 @@ use common::{container, id, names, root, state};
 use nucleus_core::{Durability, Error};
 
 #[test]
-fn w16_an_id_is_taken_once() {
+fn an_id_is_taken_once() {
     let (_scratch, store) = root();
     let reservation = store.reserve(&id("c")).unwrap();
     let error = store.reserve(&id("c")).unwrap_err();
@@ -25,7 +25,7 @@ fn w16_an_id_is_taken_once() {
 }
 
 #[test]
-fn w16_ids_that_look_like_files_of_the_flat_layout_do_not_collide() {
+fn ids_that_look_like_files_of_the_flat_layout_do_not_collide() {
     let (_scratch, store) = root();
     for name in ["c", "c.json", "c.exec", "state.json", "lock"] {
         container(&store, name);
@@ -34,7 +34,7 @@ fn w16_ids_that_look_like_files_of_the_flat_layout_do_not_collide() {
 }
 
 #[test]
-fn w16_of_many_who_want_an_id_one_gets_it() {
+fn of_many_who_want_an_id_one_gets_it() {
     let (_scratch, store) = root();
     for round in 0..20 {
         let (barrier, won) = (Arc::new(Barrier::new(4)), Arc::new(AtomicUsize::new(0)));
@@ -68,7 +68,7 @@ fn a_reservation_that_is_not_committed_leaves_nothing() {
 }
 
 #[test]
-fn w18_two_verbs_do_not_hold_the_lock_at_once() {
+fn two_verbs_do_not_hold_the_lock_at_once() {
     let (_scratch, store) = root();
     container(&store, "c");
     let inside = AtomicUsize::new(0);
@@ -87,7 +87,7 @@ fn w18_two_verbs_do_not_hold_the_lock_at_once() {
 }
 
 #[test]
-fn w18_a_creation_holds_the_lock_until_it_commits() {
+fn a_creation_holds_the_lock_until_it_commits() {
     let (_scratch, store) = root();
     let reservation = store.reserve(&id("c")).unwrap();
     let dir = store.get(&id("c")).unwrap();
@@ -97,7 +97,7 @@ fn w18_a_creation_holds_the_lock_until_it_commits() {
 }
 
 #[test]
-fn w18_who_waits_for_a_container_that_is_removed_is_told() {
+fn who_waits_for_a_container_that_is_removed_is_told() {
     let (_scratch, store) = root();
     container(&store, "c");
     let dir = store.get(&id("c")).unwrap();
@@ -114,7 +114,7 @@ fn w18_who_waits_for_a_container_that_is_removed_is_told() {
 }
 
 #[test]
-fn w18_a_lock_on_a_file_that_is_not_the_lock_any_more_is_none() {
+fn a_lock_on_a_file_that_is_not_the_lock_any_more_is_none() {
     let (_scratch, store) = root();
     let file = container(&store, "c").join("lock");
     let dir = store.get(&id("c")).unwrap();
@@ -132,7 +132,7 @@ fn w18_a_lock_on_a_file_that_is_not_the_lock_any_more_is_none() {
 }
 
 #[test]
-fn w18_starts_deletes_and_creates_in_a_tumult_keep_their_order() {
+fn starts_deletes_and_creates_in_a_tumult_keep_their_order() {
     let (_scratch, store) = root();
     std::thread::scope(|scope| {
         for _ in 0..4 {

@@ -27,14 +27,14 @@ const XDG: (&str, &str) = ("XDG_RUNTIME_DIR", "/run/user/1000");
 const XDG_ROOT: &str = "/run/user/1000/nucleus";
 
 #[test]
-fn w26_root_of_the_host_has_one_answer() {
+fn root_of_the_host_has_one_answer() {
     for pairs in [&[][..], &[XDG], &[XDG, ("USER", "bob")], &[("HOME", "/root")]] {
         assert_eq!(default(0, false, pairs).unwrap(), Path::new(DEFAULT_ROOT));
     }
 }
 
 #[test]
-fn w26_a_user_has_the_runtime_directory_or_an_error_with_advice() {
+fn a_user_has_the_runtime_directory_or_an_error_with_advice() {
     for in_userns in [false, true] {
         assert_eq!(default(1000, in_userns, &[XDG]).unwrap(), Path::new(XDG_ROOT));
         for pairs in [
@@ -50,7 +50,7 @@ fn w26_a_user_has_the_runtime_directory_or_an_error_with_advice() {
 }
 
 #[test]
-fn w26_root_of_a_user_namespace_is_a_user_unless_it_calls_itself_root() {
+fn root_of_a_user_namespace_is_a_user_unless_it_calls_itself_root() {
     assert_eq!(default(0, true, &[XDG]).unwrap(), Path::new(XDG_ROOT));
     assert_eq!(default(0, true, &[XDG, ("USER", "bob")]).unwrap(), Path::new(XDG_ROOT));
     assert_eq!(default(0, true, &[XDG, ("USER", "")]).unwrap(), Path::new(XDG_ROOT));
@@ -65,7 +65,7 @@ fn w26_root_of_a_user_namespace_is_a_user_unless_it_calls_itself_root() {
 }
 
 #[test]
-fn w27_the_order_is_option_variable_default() {
+fn the_order_is_option_variable_default() {
     let pairs = [XDG, ("NUCLEUS_STATE_DIR", "/srv/state")];
     let root = |explicit: Option<&str>, uid, euid| {
         state_root(explicit.map(Path::new), uid, euid, || false, env(&pairs)).unwrap()
@@ -79,7 +79,7 @@ fn w27_the_order_is_option_variable_default() {
 }
 
 #[test]
-fn w27_the_environment_of_another_user_is_ignored() {
+fn the_environment_of_another_user_is_ignored() {
     let pairs = [XDG, ("NUCLEUS_STATE_DIR", "/srv/state")];
     assert_eq!(
         state_root(None, 1000, 0, || true, env(&pairs)).unwrap(),
@@ -100,7 +100,7 @@ fn facts_that_do_not_matter_are_not_asked_for() {
 }
 
 #[test]
-fn s8_w22_a_missing_directory_is_made_for_us_alone() {
+fn a_missing_directory_is_made_for_us_alone() {
     let dir = scratch();
     let path = dir.path().join("a/b/root");
     let store = Store::open(&path, true).unwrap();
@@ -129,7 +129,7 @@ fn a_directory_that_nobody_asked_to_make_holds_no_container() {
 }
 
 #[test]
-fn w22_a_directory_that_others_may_write_to_is_refused_and_left_alone() {
+fn a_directory_that_others_may_write_to_is_refused_and_left_alone() {
     let dir = scratch();
     for mode in [0o1777, 0o777, 0o770, 0o702] {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
@@ -143,7 +143,7 @@ fn w22_a_directory_that_others_may_write_to_is_refused_and_left_alone() {
 }
 
 #[test]
-fn s12_w22_the_mode_of_a_directory_that_exists_is_never_changed() {
+fn the_mode_of_a_directory_that_exists_is_never_changed() {
     let dir = scratch();
     for mode in [0o755, 0o711, 0o1700] {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
@@ -153,7 +153,7 @@ fn s12_w22_the_mode_of_a_directory_that_exists_is_never_changed() {
 }
 
 #[test]
-fn w23_a_directory_of_another_owner_is_refused() {
+fn a_directory_of_another_owner_is_refused() {
     if !is_root() {
         return common::skip("needs root");
     }
@@ -175,7 +175,7 @@ fn w23_a_directory_of_another_owner_is_refused() {
 }
 
 #[test]
-fn s11_w24_a_link_in_the_place_of_the_directory_is_refused() {
+fn a_link_in_the_place_of_the_directory_is_refused() {
     let dir = scratch();
     std::fs::create_dir(dir.path().join("real")).unwrap();
     std::fs::set_permissions(dir.path().join("real"), PermissionsExt::from_mode(0o700)).unwrap();
@@ -194,7 +194,7 @@ fn s11_w24_a_link_in_the_place_of_the_directory_is_refused() {
 }
 
 #[test]
-fn w24_a_link_on_the_way_is_followed_but_no_magic_one() {
+fn a_link_on_the_way_is_followed_but_no_magic_one() {
     let dir = scratch();
     std::fs::create_dir(dir.path().join("real")).unwrap();
     symlink("real", dir.path().join("link")).unwrap();
@@ -219,7 +219,7 @@ fn what_is_no_directory_is_refused() {
 }
 
 #[test]
-fn w24_an_exchange_of_the_path_after_opening_leads_nowhere() {
+fn an_exchange_of_the_path_after_opening_leads_nowhere() {
     let dir = scratch();
     let (path, evil) = (dir.path().join("root"), dir.path().join("evil"));
     let store = Store::open(&path, true).unwrap();
@@ -232,7 +232,7 @@ fn w24_an_exchange_of_the_path_after_opening_leads_nowhere() {
 }
 
 #[test]
-fn w25_no_probe_is_written() {
+fn no_probe_is_written() {
     let dir = scratch();
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o500)).unwrap();
     let before = dir.path().metadata().unwrap();

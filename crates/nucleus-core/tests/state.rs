@@ -43,14 +43,14 @@ fn full() -> ContainerState {
 }
 
 #[test]
-fn s2_everything_survives_being_written() {
+fn everything_survives_being_written() {
     let state = full();
     let json = serde_json::to_string(&state).unwrap();
     assert_eq!(serde_json::from_str::<ContainerState>(&json).unwrap(), state);
 }
 
 #[test]
-fn s2_w8_a_record_of_little_is_loaded_and_not_taken_for_dead() {
+fn a_record_of_little_is_loaded_and_not_taken_for_dead() {
     let state: ContainerState = serde_json::from_value(json!({"id": "c"})).unwrap();
     assert_eq!(
         (state.schema, state.phase, state.driver),
@@ -61,7 +61,7 @@ fn s2_w8_a_record_of_little_is_loaded_and_not_taken_for_dead() {
 }
 
 #[test]
-fn s3_a_new_record_is_being_created_now() {
+fn a_new_record_is_being_created_now() {
     let state = state("c");
     assert_eq!((state.schema, &state.phase), (SCHEMA_VERSION, &Phase::Creating));
     assert!(state.uptime(SystemTime::now()) < Duration::from_secs(60));
@@ -69,7 +69,7 @@ fn s3_a_new_record_is_being_created_now() {
 }
 
 #[test]
-fn s3_a_clock_without_sense_gives_the_epoch() {
+fn a_clock_without_sense_gives_the_epoch() {
     let epoch = "1970-01-01T00:00:00.000000000Z";
     assert_eq!(timestamp(UNIX_EPOCH), epoch);
     assert_eq!(timestamp(UNIX_EPOCH - Duration::from_secs(1)), epoch);
@@ -81,7 +81,7 @@ fn s3_a_clock_without_sense_gives_the_epoch() {
 }
 
 #[test]
-fn s7_uptime_is_never_negative() {
+fn uptime_is_never_negative() {
     let mut state = state("c");
     state.created = timestamp(UNIX_EPOCH + Duration::from_secs(100));
     assert_eq!(
@@ -94,7 +94,7 @@ fn s7_uptime_is_never_negative() {
 }
 
 #[test]
-fn s6_w9_the_specifications_state() {
+fn the_specifications_state() {
     let state = full();
     let pid = std::process::id();
     assert_eq!(
@@ -110,7 +110,7 @@ fn s6_w9_the_specifications_state() {
 }
 
 #[test]
-fn w9_the_state_command_shows_what_runcs_does_in_its_order() {
+fn the_state_command_shows_what_runcs_does_in_its_order() {
     let state = full();
     let text = serde_json::to_string(&state.output(Status::Paused, "bob")).unwrap();
     let expected = format!(
@@ -123,7 +123,7 @@ fn w9_the_state_command_shows_what_runcs_does_in_its_order() {
 }
 
 #[test]
-fn w3_w29_the_record_of_a_newer_version_is_understood_as_far_as_possible() {
+fn the_record_of_a_newer_version_is_understood_as_far_as_possible() {
     let mut json = serde_json::to_value(full()).unwrap();
     json["schema"] = json!(99);
     json["status"] = json!("hibernating");
@@ -137,14 +137,14 @@ fn w3_w29_the_record_of_a_newer_version_is_understood_as_far_as_possible() {
 }
 
 #[test]
-fn w29_no_field_holds_the_environment_of_the_process() {
+fn no_field_holds_the_environment_of_the_process() {
     let json = serde_json::to_value(full()).unwrap();
     let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
     assert!(!keys.iter().any(|key| key.contains("env")), "{keys:?}");
 }
 
 #[test]
-fn w30_the_driver_is_tagged() {
+fn the_driver_is_tagged() {
     assert_eq!(serde_json::to_value(Driver::Native).unwrap(), json!({"name": "native"}));
     assert_eq!(
         serde_json::from_value::<Driver>(json!({"name": "native", "x": 1})).unwrap(),
@@ -153,7 +153,7 @@ fn w30_the_driver_is_tagged() {
 }
 
 #[test]
-fn w14_the_id_in_a_record_is_checked() {
+fn the_id_in_a_record_is_checked() {
     let mut json: Value = serde_json::to_value(state("c")).unwrap();
     json["id"] = json!("../../etc");
     assert!(serde_json::from_value::<ContainerState>(json).is_err());

@@ -4,7 +4,7 @@ use nucleus_core::{Next, Observed, Operation, Phase, Status, derive};
 use proptest::prelude::*;
 
 #[test]
-fn s1_w3_words_are_lower_case_and_paused_is_one_of_them() {
+fn words_are_lower_case_and_paused_is_one_of_them() {
     let words = ["creating", "created", "running", "paused", "stopped"];
     for (status, word) in Status::ALL.into_iter().zip(words) {
         assert_eq!(status.to_string(), word);
@@ -15,7 +15,7 @@ fn s1_w3_words_are_lower_case_and_paused_is_one_of_them() {
 }
 
 #[test]
-fn w3_a_phase_of_a_newer_version_is_kept_and_derived_from() {
+fn a_phase_of_a_newer_version_is_kept_and_derived_from() {
     let phase: Phase = serde_json::from_str("\"hibernating\"").unwrap();
     assert_eq!(phase, Phase::Other("hibernating".to_owned()));
     assert_eq!(serde_json::to_string(&phase).unwrap(), "\"hibernating\"");
@@ -39,7 +39,7 @@ fn w3_a_phase_of_a_newer_version_is_kept_and_derived_from() {
 }
 
 #[test]
-fn w2_a_creation_that_was_cut_off_is_stopped_and_can_be_deleted() {
+fn a_creation_that_was_cut_off_is_stopped_and_can_be_deleted() {
     let seen = Observed {
         creator_alive: false,
         init_alive: false,
@@ -72,7 +72,7 @@ fn w2_a_creation_that_was_cut_off_is_stopped_and_can_be_deleted() {
 }
 
 #[test]
-fn w7_a_creation_under_way_is_not_deleted_without_force() {
+fn a_creation_under_way_is_not_deleted_without_force() {
     assert!(Status::Creating.check(Operation::Delete).is_err());
     assert_eq!(Status::Creating.check(Operation::DeleteForce), Ok(Next::Gone));
 }
@@ -94,14 +94,14 @@ fn allowed(operation: Operation) -> &'static [Status] {
 }
 
 #[test]
-fn k13_only_a_running_or_paused_container_is_checkpointed() {
+fn only_a_running_or_paused_container_is_checkpointed() {
     assert!(Status::Created.check(Operation::Checkpoint).is_err());
     assert!(Status::Stopped.check(Operation::Checkpoint).is_err());
     assert!(Status::Running.check(Operation::Checkpoint).is_ok());
 }
 
 #[test]
-fn w28_refusals_have_the_texts_that_engines_match() {
+fn refusals_have_the_texts_that_engines_match() {
     let text = |status: Status, operation| status.check(operation).unwrap_err().to_string();
     assert_eq!(text(Status::Stopped, Operation::Kill), "container not running");
     assert_eq!(text(Status::Stopped, Operation::Pause), "container not running");
@@ -200,14 +200,14 @@ proptest! {
     }
 
     #[test]
-    fn w2_without_a_living_init_nothing_is_created_running_or_paused(phase in phases(), seen in observations()) {
+    fn without_a_living_init_nothing_is_created_running_or_paused(phase in phases(), seen in observations()) {
         let status = derive(&phase, Observed { init_alive: false, ..seen });
         let expected = if phase == Phase::Creating && seen.creator_alive { Status::Creating } else { Status::Stopped };
         prop_assert_eq!(status, expected);
     }
 
     #[test]
-    fn w2_a_living_init_is_never_stopped(phase in phases(), seen in observations()) {
+    fn a_living_init_is_never_stopped(phase in phases(), seen in observations()) {
         let status = derive(&phase, Observed { init_alive: true, ..seen });
         let expected = match (&phase, seen.frozen, seen.fifo_present) {
             (Phase::Creating, ..) => Status::Creating,

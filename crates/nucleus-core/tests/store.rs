@@ -9,7 +9,7 @@ use common::{container, id, is_root, names, root, state, within_seconds};
 use nucleus_core::{Durability, Error, STATE_FILE, Store};
 
 #[test]
-fn w28_an_unknown_container_has_its_own_error_and_runcs_text() {
+fn an_unknown_container_has_its_own_error_and_runcs_text() {
     let (_scratch, store) = root();
     let error = store.get(&id("c")).unwrap_err();
     assert!(error.is_not_found());
@@ -17,7 +17,7 @@ fn w28_an_unknown_container_has_its_own_error_and_runcs_text() {
 }
 
 #[test]
-fn s17_what_is_saved_is_loaded() {
+fn what_is_saved_is_loaded() {
     let (_scratch, store) = root();
     let path = container(&store, "c");
     let dir = store.get(&id("c")).unwrap();
@@ -32,7 +32,7 @@ fn s17_what_is_saved_is_loaded() {
 }
 
 #[test]
-fn w17_links_at_the_file_or_at_temporary_names_are_not_written_through() {
+fn links_at_the_file_or_at_temporary_names_are_not_written_through() {
     let (scratch, store) = root();
     let path = container(&store, "c");
     let victim = scratch.path().join("victim");
@@ -48,7 +48,7 @@ fn w17_links_at_the_file_or_at_temporary_names_are_not_written_through() {
 }
 
 #[test]
-fn w17_a_failed_save_leaves_the_old_state_and_no_temporary_file() {
+fn a_failed_save_leaves_the_old_state_and_no_temporary_file() {
     let (_scratch, store) = root();
     let path = container(&store, "c");
     // A directory in the place of the file makes the very last step fail.
@@ -64,7 +64,7 @@ fn w17_a_failed_save_leaves_the_old_state_and_no_temporary_file() {
 }
 
 #[test]
-fn w17_a_full_disk_leaves_the_old_state_and_no_temporary_file() {
+fn a_full_disk_leaves_the_old_state_and_no_temporary_file() {
     let scratch = common::scratch();
     let mount = scratch.path().join("small");
     std::fs::create_dir(&mount).unwrap();
@@ -91,7 +91,7 @@ fn w17_a_full_disk_leaves_the_old_state_and_no_temporary_file() {
 }
 
 #[test]
-fn w19_a_lasting_file_system_is_saved_to_as_well() {
+fn a_lasting_file_system_is_saved_to_as_well() {
     let scratch = tempfile::tempdir().unwrap();
     let store = Store::open(&scratch.path().join("root"), true).unwrap();
     container(&store, "c");
@@ -102,7 +102,7 @@ fn w19_a_lasting_file_system_is_saved_to_as_well() {
 }
 
 #[test]
-fn w17_readers_see_the_old_or_the_new_state_and_never_a_torn_one() {
+fn readers_see_the_old_or_the_new_state_and_never_a_torn_one() {
     let (_scratch, store) = root();
     let path = container(&store, "c");
     let dir = store.get(&id("c")).unwrap();
@@ -128,7 +128,7 @@ fn w17_readers_see_the_old_or_the_new_state_and_never_a_torn_one() {
 }
 
 #[test]
-fn w20_fifo_named_state_json_does_not_hang() {
+fn fifo_named_state_json_does_not_hang() {
     let (_scratch, store) = root();
     let path = container(&store, "c");
     std::fs::remove_file(path.join(STATE_FILE)).unwrap();
@@ -149,7 +149,7 @@ fn w20_fifo_named_state_json_does_not_hang() {
 }
 
 #[test]
-fn s18_w20_only_a_regular_file_of_sane_size_is_read() {
+fn only_a_regular_file_of_sane_size_is_read() {
     let (scratch, store) = root();
     let path = container(&store, "c");
     let (file, dir) = (path.join(STATE_FILE), store.get(&id("c")).unwrap());
@@ -184,7 +184,7 @@ fn s18_w20_only_a_regular_file_of_sane_size_is_read() {
 }
 
 #[test]
-fn s18_w28_unreadable_and_unparsable_are_told_apart() {
+fn unreadable_and_unparsable_are_told_apart() {
     let (_scratch, store) = root();
     let path = container(&store, "c");
     let dir = store.get(&id("c")).unwrap();
@@ -209,7 +209,7 @@ fn s18_w28_unreadable_and_unparsable_are_told_apart() {
 }
 
 #[test]
-fn w14_the_state_of_another_container_is_refused() {
+fn the_state_of_another_container_is_refused() {
     let (_scratch, store) = root();
     let (one, other) = (container(&store, "one"), container(&store, "other"));
     std::fs::copy(other.join(STATE_FILE), one.join(STATE_FILE)).unwrap();
@@ -221,7 +221,7 @@ fn w14_the_state_of_another_container_is_refused() {
 }
 
 #[test]
-fn w10_an_init_with_pid_1_is_refused() {
+fn an_init_with_pid_1_is_refused() {
     let (_scratch, store) = root();
     let path = container(&store, "c").join(STATE_FILE);
     let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -235,7 +235,7 @@ fn w10_an_init_with_pid_1_is_refused() {
 }
 
 #[test]
-fn w24_a_link_in_the_place_of_a_container_is_no_container() {
+fn a_link_in_the_place_of_a_container_is_no_container() {
     let (scratch, store) = root();
     container(&store, "real");
     symlink(store.path().join("real"), store.path().join("link")).unwrap();
