@@ -94,6 +94,7 @@ fn mount(mount: &Mount) -> Value {
             (kind.join(" "), source.display().to_string())
         }
         MountKind::Cgroup => ("cgroup".to_owned(), String::new()),
+        MountKind::Cgroup2 => ("cgroup2".to_owned(), String::new()),
         MountKind::Remount { bind: true } => ("bind remount".to_owned(), String::new()),
         MountKind::Remount { bind: false } => ("remount".to_owned(), String::new()),
     };

@@ -218,6 +218,8 @@ pub(crate) enum MountKind {
     },
     /// The container's view of the control groups, whatever the host's layout is (`"type": "cgroup"`).
     Cgroup,
+    /// The same of cgroup v2 alone (`"type": "cgroup2"`).
+    Cgroup2,
     /// `remount`: new options for what is mounted there already.
     Remount {
         /// Those of the mount only (`bind`); otherwise those of the filesystem as well.

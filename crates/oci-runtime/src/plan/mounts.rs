@@ -71,7 +71,7 @@ fn one(
     let words = Words::read(mount.options().as_deref().unwrap_or_default(), i)?;
     let kind = kind(mount, &words, i, around.bundle)?;
     check_proc(&destination, mount, &kind, i)?;
-    if kind == MountKind::Cgroup && !words.data.is_empty() {
+    if matches!(kind, MountKind::Cgroup | MountKind::Cgroup2) && !words.data.is_empty() {
         return Err(PlanError::new(
             format_args!("mounts[{i}].options"),
             format_args!("{:?} is not an option of a cgroup mount", words.data),
@@ -324,7 +324,8 @@ fn kind(mount: &oci::Mount, words: &Words, i: usize, bundle: &Path) -> Result<Mo
             format_args!("mounts[{i}].type"),
             "must name a filesystem, as options contain neither bind nor rbind",
         )),
-        Some("cgroup" | "cgroup2") => Ok(MountKind::Cgroup),
+        Some("cgroup") => Ok(MountKind::Cgroup),
+        Some("cgroup2") => Ok(MountKind::Cgroup2),
         Some(fstype) => Ok(MountKind::Filesystem {
             fstype: paths::c_string(fstype.as_bytes(), format_args!("mounts[{i}].type"))?,
             source: match source.as_os_str().as_bytes() {
@@ -347,7 +348,7 @@ fn check_proc(destination: &Path, mount: &oci::Mount, kind: &MountKind, i: usize
         let is_proc = match kind {
             MountKind::Filesystem { .. } => mount.typ().as_deref() == Some("proc"),
             MountKind::Bind { source, .. } => source.components().eq(Path::new("/proc").components()),
-            MountKind::Cgroup => false,
+            MountKind::Cgroup | MountKind::Cgroup2 => false,
             MountKind::Remount { .. } => true,
         };
         if is_proc {

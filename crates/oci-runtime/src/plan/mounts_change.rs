@@ -46,6 +46,7 @@ fn check_kind(kind: &MountKind, i: usize) -> Result<(), PlanError> {
         MountKind::Filesystem { fstype, .. } if fstype.as_c_str() == c"tmpfs" => Ok(()),
         MountKind::Filesystem { fstype, .. } => refuse("type", format!("{fstype:?}")),
         MountKind::Cgroup => refuse("type", "\"cgroup\"".to_owned()),
+        MountKind::Cgroup2 => refuse("type", "\"cgroup2\"".to_owned()),
         MountKind::Remount { .. } => refuse("options", "\"remount\"".to_owned()),
     }
 }

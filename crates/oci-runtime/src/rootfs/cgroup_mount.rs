@@ -14,7 +14,7 @@ use rustix::mount::{MountFlags, MoveMountFlags};
 
 use super::mounts::directory;
 use super::root::{Root, attach, clone_mount_at, mount_on, mounted_on};
-use crate::plan::Mount;
+use crate::plan::{Mount, MountKind};
 
 /// What the host offers to be shown, by the layout of its control groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,17 +37,22 @@ pub enum View {
     },
 }
 
+/// The name of cgroup v2's directory beside those of v1.
+const UNIFIED: &str = "unified";
+
 /// Mounts `view` at the destination of `mount`. `procfs` is the host's.
 ///
 /// # Errors
 /// As open_tree(2), move_mount(2) and mount(2).
 pub fn mount(root: &Root, mount: &Mount, view: &View, procfs: &OwnedFd) -> Result<(), Errno> {
     match view {
-        View::Unified { source, foreign } => {
-            let tree = clone_mount_at(source, false, false)?;
-            set_attributes(&tree, attributes(mount, *foreign), false)?;
-            attach(tree, directory(root, &mount.destination, false)?.0)
-        }
+        View::Unified { source, foreign } => show(root, mount, source, *foreign),
+        View::Legacy {
+            hierarchies, foreign, ..
+        } if mount.kind == MountKind::Cgroup2 => match hierarchies.iter().find(|(name, _)| name == UNIFIED) {
+            Some((_, source)) => show(root, mount, source, *foreign),
+            None => mount_unified(root, mount, procfs),
+        },
         View::Legacy {
             hierarchies,
             links,
@@ -82,6 +87,23 @@ pub fn mount(root: &Root, mount: &Mount, view: &View, procfs: &OwnedFd) -> Resul
             Ok(())
         }
     }
+}
+
+/// Shows one directory of the host.
+fn show(root: &Root, mount: &Mount, source: &Path, foreign: bool) -> Result<(), Errno> {
+    let tree = clone_mount_at(source, false, false)?;
+    set_attributes(&tree, attributes(mount, foreign), false)?;
+    attach(tree, directory(root, &mount.destination, false)?.0)
+}
+
+/// Mounts cgroup v2 where the host does not. The container has no group of its own there, so that others' are shown.
+fn mount_unified(root: &Root, mount: &Mount, procfs: &OwnedFd) -> Result<(), Errno> {
+    let target = directory(root, &mount.destination, false)?.0;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount_on(&target, procfs, |path| {
+        rustix::mount::mount("cgroup2", path, "cgroup2", flags, None)
+    })?;
+    set_attributes(mounted_on(&target)?, attributes(mount, true), false)
 }
 
 fn wants_read_only(mount: &Mount) -> bool {

@@ -51,7 +51,7 @@ pub fn mount_all(
                 }
                 .map_err(|error| explain_target(error, name()))?;
             }
-            MountKind::Cgroup => {
+            MountKind::Cgroup | MountKind::Cgroup2 => {
                 cgroup_mount::mount(root, mount, cgroups, procfs).map_err(|error| explain_target(error, name()))?;
             }
             MountKind::Remount { bind } => remount(root, mount, *bind, procfs).explain(name)?,
@@ -67,6 +67,7 @@ pub(super) fn describe(mount: &Mount) -> String {
         MountKind::Filesystem { fstype, .. } => format!("{} at {destination}", fstype.to_string_lossy()),
         MountKind::Bind { source, .. } => format!("{} at {destination}", source.display()),
         MountKind::Cgroup => format!("cgroup at {destination}"),
+        MountKind::Cgroup2 => format!("cgroup2 at {destination}"),
         MountKind::Remount { .. } => format!("{destination} again"),
     }
 }

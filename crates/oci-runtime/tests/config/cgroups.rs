@@ -324,6 +324,24 @@ fn an_empty_rule_list_allows_no_more_than_the_defaults() {
 }
 
 #[test]
+fn a_cgroup2_mount_shows_version_2_on_every_host() {
+    let Some(test) = Test::new() else { return };
+    let c = test.script_with("cat /proc/self/mountinfo; cat /cg/cgroup.procs", |config| {
+        own_view(config);
+        add_mount(config, "/cg", "cgroup2", "cgroup2", &["ro"]);
+    });
+    let out = c.run().ok();
+    let mounts = mountinfo(&out.stdout);
+    let shown: Vec<_> = mounts.iter().filter(|mount| mount.point == "/cg").collect();
+    assert_eq!(shown.len(), 1, "{out}");
+    assert_eq!(shown[0].fstype, "cgroup2", "{out}");
+    // Where the container has a group of version 2, it is that one.
+    let has_own = c.config()["linux"]["cgroupsPath"].is_string() && Path::new("/sys/fs/cgroup/unified").exists();
+    assert!(!has_own || out.stdout.lines().any(|line| line == "1"), "{out}");
+    test.nothing_left();
+}
+
+#[test]
 fn the_cgroup_mount_shows_the_containers_own() {
     let Some(test) = Test::new() else { return };
     let c = test.script_with("cat /proc/self/mountinfo; ls /sys/fs/cgroup", |config| {

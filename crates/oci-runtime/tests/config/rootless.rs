@@ -273,16 +273,17 @@ fn mounts_that_a_user_adds() {
 #[test]
 fn an_agent_answers_for_system_calls() {
     let Some(test) = Test::new() else { return };
-    let Some(agent) = Agent::start(&test, "a") else { return };
-    shell(&format!("chmod 777 {}", agent.socket.display()));
-    for no_new_privileges in [true, false] {
-        let c = bundle(&test, &["sh", "-c", "mkdir /tmp/x"], 0, |config| {
+    for (name, no_new_privileges) in [("a", true), ("b", false)] {
+        let Some(agent) = Agent::start(&test, name) else { return };
+        shell(&format!("chmod 777 {}", agent.socket.display()));
+        let c = bundle(&test, &["mkdir", "/tmp/x"], 0, |config| {
             config["linux"]["seccomp"] = profile(&agent, &MKDIR);
             config["process"]["noNewPrivileges"] = json!(no_new_privileges);
         });
         let run = as_user(&c, &["run", "--bundle", c.bundle.to_str().expect("path"), &c.id]);
         let out = run.run().exits(1);
         assert!(out.stderr.contains("No space left on device"), "{out}");
+        drop(agent);
         test.nothing_left();
     }
 }
