@@ -44,22 +44,6 @@ pub enum Error {
         /// The id asked for.
         id: ContainerId,
     },
-    /// A prefix is too short to be looked up.
-    #[error("{prefix:?} is too short to look a container up by: at least {minimum} characters are needed")]
-    ShortPrefix {
-        /// What was asked for.
-        prefix: String,
-        /// The least number of characters.
-        minimum: usize,
-    },
-    /// A prefix fits several containers.
-    #[error("{prefix:?} fits {count} containers, use the whole container id")]
-    Ambiguous {
-        /// What was asked for.
-        prefix: String,
-        /// How many containers it fits.
-        count: usize,
-    },
 
     /// There is no directory to keep state in.
     #[error("no directory for container state: set XDG_RUNTIME_DIR to an absolute path, or name one with --root")]

@@ -41,8 +41,8 @@ pub use process::Process;
 pub use root::{DEFAULT_ROOT, STATE_DIR_ENV, default_root, state_root};
 pub use save::Durability;
 pub use state::{
-    CgroupRecord, ContainerState, Driver, ExecRecord, HookRecord, NamespaceRecord, OciState, SCHEMA_VERSION,
-    SeccompAgent, StateOutput, timestamp,
+    CgroupRecord, ContainerState, Driver, ExecRecord, HookRecord, NamespaceRecord, SCHEMA_VERSION, SeccompAgent,
+    StateOutput, timestamp,
 };
-pub use status::{Next, Observed, Operation, Phase, Status, StatusError, derive};
-pub use store::{MIN_PREFIX_LENGTH, Store};
+pub use status::{Observed, Operation, Phase, Status, StatusError, derive};
+pub use store::Store;

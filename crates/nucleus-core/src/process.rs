@@ -36,11 +36,6 @@ impl Process {
         self.pidfd.as_fd()
     }
 
-    /// Gives the descriptor away.
-    pub fn into_pidfd(self) -> OwnedFd {
-        self.pidfd
-    }
-
     /// Sends signal number `signal` (real-time ones too; 0 sends nothing, but checks that it could be done).
     ///
     /// # Errors

@@ -249,18 +249,6 @@ impl ContainerState {
             .unwrap_or_default()
     }
 
-    /// The state of the runtime specification.
-    pub fn oci_state(&self, status: Status) -> OciState<'_> {
-        OciState {
-            oci_version: &self.oci_version,
-            id: self.id.as_str(),
-            status,
-            pid: self.shown_pid(status),
-            bundle: &self.bundle,
-            annotations: &self.annotations,
-        }
-    }
-
     /// What `state` and `list` print, in runc's order. `owner` is the name of the owning user, looked up by the caller.
     pub fn output<'a>(&'a self, status: Status, owner: &'a str) -> StateOutput<'a> {
         StateOutput {
@@ -282,24 +270,6 @@ impl ContainerState {
             _ => 0,
         }
     }
-}
-
-/// The specification's state of a container (`runtime.md`, "State").
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OciState<'a> {
-    /// The specification version of the bundle.
-    pub oci_version: &'a str,
-    /// The container's id.
-    pub id: &'a str,
-    /// The derived status.
-    pub status: Status,
-    /// Init's pid; 0 when stopped (optional by the specification, but runc prints it).
-    pub pid: i32,
-    /// The absolute path of the bundle.
-    pub bundle: &'a Path,
-    /// Always an object, possibly empty.
-    pub annotations: &'a BTreeMap<String, String>,
 }
 
 /// The state with what runc's `state` adds to it.

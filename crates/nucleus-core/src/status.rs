@@ -45,31 +45,27 @@ impl Status {
         }
     }
 
-    /// Whether `operation` is possible now, and what follows from it: the transition table.
+    /// Whether `operation` is possible now.
     ///
     /// # Errors
     /// With the text that runc prints for this refusal.
-    pub const fn check(self, operation: Operation) -> Result<Next, StatusError> {
+    pub const fn check(self, operation: Operation) -> Result<(), StatusError> {
         use Operation as Op;
-        use Status::{Created, Creating, Paused, Running, Stopped};
-        let next = match (operation, self) {
-            (Op::State | Op::Ps | Op::KillAll, _) => Next::Stays,
-            (Op::Commit, Creating) => Next::Becomes(Created),
-            (Op::Start, Created) => Next::Becomes(Running),
-            (Op::Kill | Op::Update | Op::Events | Op::Mounts, Created | Running | Paused) => Next::Stays,
-            (Op::Exec, Created | Running) | (Op::ExecIgnorePaused, Created | Running | Paused) => Next::Stays,
-            (Op::Pause, Created | Running) => Next::Becomes(Paused),
-            (Op::Resume, Paused) => Next::Thaws,
-            (Op::Checkpoint, Running | Paused) => Next::Stays,
-            (Op::Delete, Created | Stopped) | (Op::DeleteForce, _) => Next::Gone,
-            _ => {
-                return Err(StatusError {
-                    operation,
-                    status: self,
-                });
-            }
-        };
-        Ok(next)
+        use Status::{Created, Paused, Running, Stopped};
+        match (operation, self) {
+            (Op::Ps | Op::KillAll | Op::DeleteForce, _)
+            | (Op::Start, Created)
+            | (Op::Kill | Op::Update | Op::Events | Op::Mounts, Created | Running | Paused)
+            | (Op::Exec | Op::Pause, Created | Running)
+            | (Op::ExecIgnorePaused, Created | Running | Paused)
+            | (Op::Resume, Paused)
+            | (Op::Checkpoint, Running | Paused)
+            | (Op::Delete, Created | Stopped) => Ok(()),
+            _ => Err(StatusError {
+                operation,
+                status: self,
+            }),
+        }
     }
 }
 
@@ -82,12 +78,8 @@ impl fmt::Display for Status {
 /// What somebody may want to do with a container that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Show the state.
-    State,
     /// List the processes.
     Ps,
-    /// Finish `create`.
-    Commit,
     /// Let init execute the user's program.
     Start,
     /// Signal init.
@@ -118,10 +110,8 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::State,
+    pub const ALL: [Self; 14] = [
         Self::Ps,
-        Self::Commit,
         Self::Start,
         Self::Kill,
         Self::KillAll,
@@ -136,19 +126,6 @@ impl Operation {
         Self::Delete,
         Self::DeleteForce,
     ];
-}
-
-/// What an operation makes of the status. Whatever it says, a container whose init dies is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// The same as before.
-    Stays,
-    /// Another one.
-    Becomes(Status),
-    /// What it was before it was paused: created or running.
-    Thaws,
-    /// The container is removed.
-    Gone,
 }
 
 /// An operation that is not possible in this status.
@@ -181,7 +158,6 @@ impl fmt::Display for StatusError {
             (Operation::Resume, _) => f.write_str("container not paused"),
             (Operation::Checkpoint, _) => write!(f, "container cannot be checkpointed in {status} state"),
             (Operation::Delete, _) => write!(f, "cannot delete container that is not stopped: {status}"),
-            (Operation::Commit, _) => write!(f, "container is {status}, not being created"),
             _ => f.write_str("container not running"),
         }
     }

@@ -17,9 +17,6 @@ use crate::id::ContainerId;
 use crate::lock::Reservation;
 use crate::state::ContainerState;
 
-/// The least number of characters of a prefix that [`Store::resolve`] accepts.
-pub const MIN_PREFIX_LENGTH: usize = 4;
-
 /// The opened root, shared with the containers' directories.
 #[derive(Debug)]
 pub(crate) struct Root {
@@ -152,37 +149,6 @@ impl Store {
         }
         ids.sort_unstable();
         Ok(ids)
-    }
-
-    /// The id that a person means: an exact one, else the only one that starts with `prefix`.
-    ///
-    /// For tools that show things. No verb that changes a container may use it: engines name containers that are
-    /// already gone, and the prefix of a dead one's id may be that of a living one's.
-    ///
-    /// # Errors
-    /// [`Error::ShortPrefix`] below [`MIN_PREFIX_LENGTH`], [`Error::Ambiguous`], [`Error::NotFound`], and
-    /// [`Error::Id`] for what can never be the beginning of an id.
-    pub fn resolve(&self, prefix: &str) -> Result<ContainerId> {
-        let wanted = ContainerId::parse(prefix)?;
-        let mut ids = self.ids()?;
-        if ids.contains(&wanted) {
-            return Ok(wanted);
-        }
-        if prefix.len() < MIN_PREFIX_LENGTH {
-            return Err(Error::ShortPrefix {
-                prefix: prefix.to_owned(),
-                minimum: MIN_PREFIX_LENGTH,
-            });
-        }
-        ids.retain(|id| id.as_str().starts_with(prefix));
-        match ids.pop() {
-            None => Err(Error::NotFound { id: wanted }),
-            Some(id) if ids.is_empty() => Ok(id),
-            Some(_) => Err(Error::Ambiguous {
-                prefix: prefix.to_owned(),
-                count: ids.len() + 1,
-            }),
-        }
     }
 }
 

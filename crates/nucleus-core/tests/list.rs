@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
 
 use common::{container, id, names, root, state, within_seconds};
-use nucleus_core::{Durability, Error, MIN_PREFIX_LENGTH, STATE_FILE};
+use nucleus_core::{Durability, Error, STATE_FILE};
 
 #[test]
 fn removing_again_is_fine_and_never_hits_the_next_of_the_name() {
@@ -159,29 +159,6 @@ fn verbs_never_match_a_prefix() {
     container(&store, "9748ea0123");
     assert!(store.get(&id("974")).unwrap_err().is_not_found());
     assert!(store.get(&id("9748ea012")).unwrap_err().is_not_found());
-}
-
-#[test]
-fn people_may_look_containers_up_by_prefix() {
-    let (_scratch, store) = root();
-    for name in ["9748ea01", "9748ff02", "9748", "abc"] {
-        container(&store, name);
-    }
-    assert_eq!(store.resolve("9748e").unwrap(), id("9748ea01"));
-    assert_eq!(store.resolve("9748").unwrap(), id("9748"));
-    assert_eq!(store.resolve("abc").unwrap(), id("abc"));
-    assert!(matches!(
-        store.resolve("ab"),
-        Err(Error::ShortPrefix {
-            minimum: MIN_PREFIX_LENGTH,
-            ..
-        })
-    ));
-    assert!(matches!(store.resolve(""), Err(Error::Id(_))));
-    assert!(matches!(store.resolve("../x"), Err(Error::Id(_))));
-    assert!(matches!(store.resolve("zzzz"), Err(Error::NotFound { .. })));
-    store.get(&id("9748")).unwrap().remove(Durability::Lasting).unwrap();
-    assert!(matches!(store.resolve("9748"), Err(Error::Ambiguous { count: 2, .. })));
 }
 
 #[test]

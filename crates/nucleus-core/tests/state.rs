@@ -94,22 +94,6 @@ fn uptime_is_never_negative() {
 }
 
 #[test]
-fn the_specifications_state() {
-    let state = full();
-    let pid = std::process::id();
-    assert_eq!(
-        serde_json::to_value(state.oci_state(Status::Running)).unwrap(),
-        json!({"ociVersion": "1.2.1", "id": "c", "status": "running", "pid": pid, "bundle": "/bundle",
-               "annotations": {"a": "b"}})
-    );
-    let stopped = serde_json::to_value(state.oci_state(Status::Stopped)).unwrap();
-    assert_eq!((&stopped["status"], &stopped["pid"]), (&json!("stopped"), &json!(0)));
-    let bare = common::state("d");
-    let creating = serde_json::to_value(bare.oci_state(Status::Creating)).unwrap();
-    assert_eq!((&creating["pid"], &creating["annotations"]), (&json!(0), &json!({})));
-}
-
-#[test]
 fn the_state_command_shows_what_runcs_does_in_its_order() {
     let state = full();
     let text = serde_json::to_string(&state.output(Status::Paused, "bob")).unwrap();

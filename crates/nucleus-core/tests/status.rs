@@ -1,6 +1,6 @@
 //! The status: its words, its derivation and the transition table.
 
-use nucleus_core::{Next, Observed, Operation, Phase, Status, derive};
+use nucleus_core::{Observed, Operation, Phase, Status, derive};
 use proptest::prelude::*;
 
 #[test]
@@ -48,7 +48,7 @@ fn a_creation_that_was_cut_off_is_stopped_and_can_be_deleted() {
     };
     let status = derive(&Phase::Creating, seen);
     assert_eq!(status, Status::Stopped);
-    assert_eq!(status.check(Operation::Delete), Ok(Next::Gone));
+    assert_eq!(status.check(Operation::Delete), Ok(()));
     assert_eq!(
         derive(
             &Phase::Creating,
@@ -74,15 +74,14 @@ fn a_creation_that_was_cut_off_is_stopped_and_can_be_deleted() {
 #[test]
 fn a_creation_under_way_is_not_deleted_without_force() {
     assert!(Status::Creating.check(Operation::Delete).is_err());
-    assert_eq!(Status::Creating.check(Operation::DeleteForce), Ok(Next::Gone));
+    assert_eq!(Status::Creating.check(Operation::DeleteForce), Ok(()));
 }
 
 /// The table once more, as the rows in which an operation is possible.
 fn allowed(operation: Operation) -> &'static [Status] {
-    use Status::{Created, Creating, Paused, Running, Stopped};
+    use Status::{Created, Paused, Running, Stopped};
     match operation {
-        Operation::State | Operation::Ps | Operation::KillAll | Operation::DeleteForce => &Status::ALL,
-        Operation::Commit => &[Creating],
+        Operation::Ps | Operation::KillAll | Operation::DeleteForce => &Status::ALL,
         Operation::Start => &[Created],
         Operation::Kill | Operation::Update | Operation::Events | Operation::Mounts => &[Created, Running, Paused],
         Operation::Exec | Operation::Pause => &[Created, Running],
@@ -169,33 +168,6 @@ proptest! {
             prop_assert_eq!((refusal.operation, refusal.status), (operation, status));
             let text = refusal.to_string();
             prop_assert!(!text.is_empty() && text == text.to_lowercase());
-        }
-    }
-
-    /// Whatever verbs are tried in whatever order: only `delete` ends a container, it does not come back to an earlier
-    /// part of its life, and thawing gives what was frozen.
-    #[test]
-    fn no_sequence_of_verbs_leaves_the_machine(verbs in prop::collection::vec(operations(), 0..60)) {
-        let (mut status, mut thawed) = (Status::Creating, Status::Created);
-        for verb in verbs {
-            let before = status;
-            match status.check(verb) {
-                Err(_) | Ok(Next::Stays) => {}
-                Ok(Next::Becomes(Status::Paused)) => (status, thawed) = (Status::Paused, before),
-                Ok(Next::Becomes(next)) => {
-                    prop_assert!(next > before);
-                    status = next;
-                }
-                Ok(Next::Thaws) => {
-                    prop_assert_eq!(before, Status::Paused);
-                    status = thawed;
-                }
-                Ok(Next::Gone) => {
-                    prop_assert!(matches!(verb, Operation::Delete | Operation::DeleteForce));
-                    return Ok(());
-                }
-            }
-            prop_assert!(status != Status::Stopped && (before == Status::Creating || status != Status::Creating));
         }
     }
 

@@ -47,7 +47,7 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, all: bool) -> Result<(
             Ok(())
         }
         // Being created still: there is no init to signal yet.
-        None => Ok(Status::Stopped.check(Operation::Kill).map(drop)?),
+        None => Ok(Status::Stopped.check(Operation::Kill)?),
     }
 }
 

@@ -86,13 +86,13 @@ pub fn exec(store: &Store, options: &Options, warn: Warn<'_>) -> Result<i32> {
         false => Operation::Exec,
     })?;
     let Some(init) = container.seen.init.take() else {
-        return Ok(Status::Stopped.check(Operation::Exec).map(|_| 0)?);
+        return Ok(Status::Stopped.check(Operation::Exec).map(|()| 0)?);
     };
     let outcome = exec_beside(&init, &container, options, warn);
     // Whatever has failed: when init is gone, that is why.
     match outcome {
         Err(Error::Start(_)) if init.wait_exit(Some(std::time::Duration::ZERO)).unwrap_or(false) => {
-            Ok(Status::Stopped.check(Operation::Exec).map(|_| 0)?)
+            Ok(Status::Stopped.check(Operation::Exec).map(|()| 0)?)
         }
         other => other,
     }
