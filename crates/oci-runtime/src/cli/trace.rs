@@ -24,7 +24,7 @@ pub struct Debug(pub Arc<Sink>);
 
 impl Subscriber for Debug {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= tracing::Level::DEBUG
+        !metadata.is_span() && *metadata.level() <= tracing::Level::DEBUG
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
