@@ -115,6 +115,10 @@ impl Cgroup {
         // A scope is new, and holds the process that it was made for.
         if !new && self.plan.unit.is_none() {
             check_existing(directory, &dir)?;
+            if directory.version == Version::V2 {
+                // A failure shows when the process joins.
+                let _ = delegate::make_threaded(directory);
+            }
         }
         Ok(Some(dir))
     }
@@ -203,6 +207,14 @@ impl Cgroup {
     /// one and `cgroup_post_fork` compares it with that of the other. A new directory starts with none.
     pub fn unified_dir(&self) -> Option<BorrowedFd<'_>> {
         self.unified().filter(|_| self.unified_is_new)?.fd().ok()
+    }
+
+    /// To be called when the kernel has refused a clone into [`Cgroup::unified_dir`] with `EOPNOTSUPP`: makes the directory
+    /// a threaded one if that helps, and says whether to try again.
+    pub fn make_threaded(&self) -> bool {
+        let mut directories = self.plan.directories.iter();
+        let unified = directories.find(|directory| directory.version == Version::V2);
+        unified.is_some_and(|directory| delegate::make_threaded(directory).unwrap_or(false))
     }
 
     /// What a process needs to move itself into all hierarchies that [`Cgroup::unified_dir`] does not stand for.

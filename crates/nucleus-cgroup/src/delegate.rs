@@ -19,35 +19,34 @@ pub(crate) fn enable(directory: &Directory, dir: &Dir) -> Result<(), Error> {
     if directory.controllers.is_empty() || missing(directory, dir, "cgroup.controllers")?.is_empty() {
         return Ok(());
     }
-    let mut levels: Vec<_> = directory
-        .path
-        .ancestors()
-        .skip(1)
-        .take_while(|level| level.starts_with(&directory.mount))
-        .collect();
-    levels.reverse();
-    for level in levels {
+    let needed = |name: &str| directory.needed.iter().find(|(needed, _)| needed == name);
+    for level in levels(directory, 1) {
         let dir = Dir::at(level.to_owned());
         let file = "cgroup.subtree_control";
-        let missing = missing(directory, &dir, file)?;
+        let mut missing = missing(directory, &dir, file)?;
         if missing.is_empty() {
             continue;
         }
         // All at once is one migration of the whole sub-tree; when one of them is refused, each on its own.
-        if dir.write(file, &format!("+{}", missing.join(" +"))).is_ok() {
-            continue;
+        match dir.write(file, &format!("+{}", missing.join(" +"))) {
+            Ok(()) => continue,
+            // ENOENT: the group above could hand down no more than the threaded ones.
+            Err(Errno::OPNOTSUPP | Errno::NOENT) => drop(make_threaded(directory)),
+            Err(_) => {}
         }
+        // If a group holds processes, each threaded controller makes it a threaded one, and no other is possible then.
+        missing.sort_by_key(|name| needed(name).is_none());
         for name in missing {
             let Err(errno) = dir.write(file, &format!("+{name}")) else {
                 continue;
             };
-            if let Some((_, field)) = directory.needed.iter().find(|(needed, _)| needed == name) {
+            if let Some((_, field)) = needed(name) {
                 return Err(Error::Limit {
                     field: field.clone(),
                     value: format!("+{name}"),
                     path: dir.file(file),
                     errno,
-                    hint: String::new(),
+                    hint: hint(errno).to_owned(),
                 });
             }
             tracing::debug!(
@@ -58,6 +57,45 @@ pub(crate) fn enable(directory: &Directory, dir: &Dir) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The control groups from the mount point down to that of the container, without the last `but` ones.
+fn levels(directory: &Directory, but: usize) -> Vec<&Path> {
+    let levels = directory.path.ancestors().skip(but);
+    let mut levels: Vec<_> = levels.take_while(|level| level.starts_with(&directory.mount)).collect();
+    levels.reverse();
+    levels
+}
+
+/// What to do about a controller that the kernel does not hand down.
+fn hint(errno: Errno) -> &'static str {
+    match errno {
+        Errno::BUSY => " (the control group holds processes: move them into a group below it)",
+        Errno::OPNOTSUPP => " (the control group is threaded, or holds processes: move these into a group below it)",
+        _ => "",
+    }
+}
+
+/// Makes a container's directory, and those above it, threaded where they cannot hold processes otherwise: below a group
+/// that holds processes or threaded groups (cgroup-v2.rst, "Threads"). runc and crun do the same. False when there was
+/// nothing to do.
+///
+/// # Errors
+/// As write(2) to `cgroup.type`.
+pub(crate) fn make_threaded(directory: &Directory) -> Result<bool, Errno> {
+    let mut changed = false;
+    for level in levels(directory, 0) {
+        let dir = Dir::at(level.to_owned());
+        // The root of the hierarchy has no such file.
+        if dir
+            .read("cgroup.type")
+            .is_ok_and(|kind| kind.trim() == "domain invalid")
+        {
+            dir.write("cgroup.type", "threaded")?;
+            changed = true;
+        }
+    }
+    Ok(changed)
 }
 
 /// Those of the hierarchy's controllers that a file of `dir` does not list.

@@ -5,7 +5,7 @@
 //! other as a sibling (CLONE_PARENT) and ends; what is made is the runtime's child either way. All else is one clone.
 //! Called by `create` for init and by `exec` for a further process, each with its own [`Newborn`].
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use nucleus_cgroup::Joiner;
@@ -35,6 +35,8 @@ pub struct Birth<'a> {
     cgroup: Option<BorrowedFd<'a>>,
     /// Finds the v2 control group to take when that one is busy.
     otherwise: Option<&'a dyn Fn() -> Option<OwnedFd>>,
+    /// Makes that group one that can hold processes, if it can; says whether it has.
+    make_threaded: Option<&'a dyn Fn() -> bool>,
     /// Gives the way into all control groups for one that could not be born into the v2 one.
     by_writing: Way<'a>,
 }
@@ -43,13 +45,19 @@ type Way<'a> = &'a dyn Fn() -> Result<Joiner, nucleus_cgroup::Error>;
 
 impl<'a> Birth<'a> {
     /// As a container's init.
-    pub fn of_init(namespaces: &Namespaces, cgroup: Option<BorrowedFd<'a>>, by_writing: Way<'a>) -> Self {
+    pub fn of_init(
+        namespaces: &Namespaces,
+        cgroup: Option<BorrowedFd<'a>>,
+        make_threaded: &'a dyn Fn() -> bool,
+        by_writing: Way<'a>,
+    ) -> Self {
         let joins = |bit: u64| namespaces.join.iter().any(|(join, _)| *join == bit);
         Self {
             flags: namespaces.new & !LATER,
             middle: joins(NEW_USER) || joins(NEW_PID) || (namespaces.creates(NEW_USER) && !namespaces.join.is_empty()),
             cgroup,
             otherwise: None,
+            make_threaded: Some(make_threaded),
             by_writing,
         }
     }
@@ -67,6 +75,7 @@ impl<'a> Birth<'a> {
             middle: joins & NEW_PID != 0,
             cgroup,
             otherwise: Some(otherwise),
+            make_threaded: None,
             by_writing,
         }
     }
@@ -91,6 +100,7 @@ impl<'a> Birth<'a> {
                 Some(other) => into(Some(other.as_fd())),
                 None => Err(Errno::BUSY),
             },
+            Err(Errno::OPNOTSUPP) if self.make_threaded.is_some_and(|make| make()) => into(self.cgroup),
             made => made,
         }
     }
@@ -164,7 +174,7 @@ impl Drop for Init {
 /// # Errors
 /// As clone3(2).
 pub fn child<T>(context: T, run: impl FnOnce(T) -> i32) -> Result<Init, Failure> {
-    match clone3(&Clone { flags: 0, cgroup: None }).map_err(cannot_clone)? {
+    match clone3(&Clone { flags: 0, cgroup: None }).map_err(|errno| cannot_clone(errno, None))? {
         Forked::Child => {
             clear_environment();
             std::process::exit(run(context))
@@ -199,7 +209,7 @@ pub fn spawn<N: Newborn>(plan: &Plan, mut newborn: N, birth: &Birth<'_>) -> Resu
         }
         forked => forked,
     };
-    match forked.map_err(cannot_clone)? {
+    match forked.map_err(|errno| cannot_clone(errno, birth.cgroup))? {
         Forked::Child => {
             // Before any process of the container can see this one.
             clear_environment();
@@ -252,26 +262,41 @@ impl<N: Newborn> Cloned<N> {
                 self.newborn.join_by(birth.all_groups()?);
                 let again = spawn(plan, self.newborn, &without)?;
                 drop(again.newborn);
-                sibling_of(again.init, channel)?.ok_or_else(|| cannot_clone(Errno::AGAIN))
+                sibling_of(again.init, channel)?.ok_or_else(|| cannot_clone(Errno::AGAIN, None))
             }
-            None => Err(cannot_clone(Errno::AGAIN)),
+            None => Err(cannot_clone(Errno::AGAIN, None)),
         }
     }
 }
 
-/// EAGAIN is a limit on processes: `RLIMIT_NPROC` of the user, `pids.max` of a control group, or the host's.
-fn cannot_clone(errno: Errno) -> Failure {
-    match errno {
-        Errno::AGAIN => Failure::from_errno(
+/// EAGAIN is a limit on processes: `RLIMIT_NPROC` of the user, `pids.max` of a control group, or the host's. EBUSY,
+/// ENODEV and EOPNOTSUPP are about the v2 group that the process was to be cloned into (clone(2)).
+// Rare: never inlined, so that its locals do not lie on the stack that init is cloned with.
+#[inline(never)]
+fn cannot_clone(errno: Errno, group: Option<BorrowedFd<'_>>) -> Failure {
+    match (errno, group) {
+        (Errno::AGAIN, _) => Failure::from_errno(
             "cannot make a process: a limit on their number is reached: clone3",
             errno,
         ),
-        errno => Failure::from_errno("linux.namespaces: clone3", errno),
+        (Errno::BUSY | Errno::NODEV | Errno::OPNOTSUPP, Some(group)) => {
+            let path = std::fs::read_link(format!("/proc/self/fd/{}", group.as_raw_fd())).unwrap_or_default();
+            let kind = std::fs::read_to_string(path.join("cgroup.type")).unwrap_or_default();
+            let why = match kind.trim() {
+                "domain invalid" => {
+                    " (it is \"domain invalid\": the group above it holds processes or threaded groups)"
+                }
+                _ => "",
+            };
+            let what = format!("cannot enter the control group {}{why}: clone3", path.display());
+            Failure::from_errno(what, errno)
+        }
+        _ => Failure::from_errno("linux.namespaces: clone3", errno),
     }
 }
 
 /// The process that the middle one has made; `None` when there is no room for it.
-// Rare: never inlined, so that its locals do not lie on the stack that init is cloned with.
+// As above.
 #[inline(never)]
 fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Option<Init>, Failure> {
     let pidfd = middle.pidfd().explain(|| "the process that joins namespaces")?;
@@ -302,7 +327,7 @@ fn be_middle(plan: &Plan, mut newborn: impl Newborn, flags: u64) -> i32 {
         let flags = flags | CloneFlags::CLONE_PARENT.bits() as u64;
         match clone3(&Clone { flags, cgroup: None }) {
             Err(Errno::AGAIN) => Ok(None),
-            made => made.map(Some).map_err(cannot_clone),
+            made => made.map(Some).map_err(|errno| cannot_clone(errno, None)),
         }
     });
     let made = match made {

@@ -1,7 +1,7 @@
 //! Killing and removing: what must not keep a container alive or undeletable.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ fn groups(c: &Container<'_>) -> Vec<PathBuf> {
 }
 
 /// Makes control groups in `dir` that are nested deeper than a path may be long, and moves a process into the last one.
-fn bury(dir: &std::path::Path, pid: i32) {
+fn bury(dir: &Path, pid: i32) {
     let name = "n".repeat(50);
     let script = format!(
         "cd -P '{}'; i=0; while [ $i -lt 100 ]; do mkdir {name}; cd -P {name}; i=$((i+1)); done; \
@@ -239,8 +239,10 @@ fn a_fifo_that_cannot_be_removed_does_not_fail_a_start_that_took_place() {
 fn a_container_that_goes_on_forking_is_deleted() {
     let Some(test) = Test::new() else { return };
     for _ in 0..3 {
-        // A shell whose fork is refused ends; the outer one starts another.
-        let forks = "while :; do (while :; do sleep 0.05 & done) 2>/dev/null; done";
+        // Fifty that stay, since a slow machine never has as many short ones at a time. A shell whose fork is refused ends;
+        // the outer one starts another.
+        let forks =
+            "for i in $(seq 50); do sleep 1000 & done; while :; do (while :; do sleep 0.05 & done) 2>/dev/null; done";
         let c = test.script_with(forks, |config| {
             shares_pids(config);
             config["linux"]["resources"]["pids"] = json!({ "limit": 100 });
@@ -249,7 +251,8 @@ fn a_container_that_goes_on_forking_is_deleted() {
             return;
         }
         c.run_detached().ok();
-        wait_for("many processes", || (processes(&c).len() > 50).then_some(()));
+        // Init, the fifty, the inner shell, and what that one has forked.
+        wait_for("many processes", || (processes(&c).len() > 52).then_some(()));
         c.force_delete().ok().silent();
         test.nothing_left();
     }
@@ -294,8 +297,24 @@ fn a_threaded_control_group_below_hinders_no_verb() {
         c.pid()
     ));
     // The control: the container's own group is one of threads now, and its processes are still listed there.
-    let kind = fs::read_to_string(dir.join("cgroup.type")).expect("cgroup.type");
-    assert_eq!(kind, "domain threaded\n");
+    assert_eq!(kind_of(&dir), "domain threaded");
+    let beside = dir.join("beside");
+    fs::create_dir(&beside).expect("mkdir");
+    let out = c.verb("exec", &["--cgroup", "beside"]).arg("true").run().exits(255);
+    let refused = format!(
+        "cannot enter the control group {} (it is \"domain invalid\"",
+        beside.display()
+    );
+    assert!(out.stderr.contains(&refused), "{out}");
+    every_verb_works(&c);
+}
+
+fn kind_of(group: &Path) -> String {
+    crate::read(group.join("cgroup.type"))
+}
+
+/// What looks at the processes of a container that runs; in the end it is deleted.
+fn every_verb_works(c: &Container<'_>) {
     let list = c.verb("ps", &["--format", "json"]).run().ok();
     let list: Vec<i32> = serde_json::from_str(&list.stdout).expect("JSON");
     assert_eq!(list, [c.pid()]);
@@ -306,5 +325,62 @@ fn a_threaded_control_group_below_hinders_no_verb() {
     c.kill("KILL").ok();
     c.wait_status("stopped");
     c.delete().ok().silent();
-    test.nothing_left();
+    c.test().nothing_left();
+}
+
+#[test]
+fn a_container_below_a_group_that_holds_processes_or_threads_runs() {
+    let Some(test) = Test::new() else { return };
+    let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.subtree_control").unwrap_or_default();
+    if !controllers.contains("memory") || !controllers.contains("pids") {
+        return skip("needs cgroup v2 with its controllers");
+    }
+    let mut stranger = Command::new("sleep").arg("1000").spawn().expect("sleep");
+    let process = format!("echo {} >cgroup.procs", stranger.id());
+    let threads = "mkdir threads && echo threaded >threads/cgroup.type".to_owned();
+    // Without the mark of the test, which its processes are known by: the stranger is none of them.
+    let name = format!("above-{}", std::process::id());
+    let above = PathBuf::from("/sys/fs/cgroup").join(&name);
+    for (holds, below) in [
+        (&process, "c"),
+        (&process, "between/c"),
+        (&threads, "c"),
+        (&threads, "between/c"),
+    ] {
+        shell(&format!("mkdir {0} && cd {0} && {holds}", above.display()));
+        let c = test.script_with("exec sleep 1000", |config| {
+            config["linux"]["cgroupsPath"] = json!(format!("/{name}/{below}"));
+            config["linux"]["resources"]["memory"] = json!({ "limit": 100 << 20 });
+        });
+        let file = above.join("cgroup.subtree_control");
+        let refused = format!(
+            "linux.resources.memory.limit: cannot write \"+memory\" to {}",
+            file.display()
+        );
+        let out = c.create().exits(1);
+        assert!(
+            out.stderr.contains(&refused) && out.stderr.contains("into a group below it"),
+            "{out}"
+        );
+
+        c.edit(|config| {
+            let resources = config["linux"]["resources"].as_object_mut().expect("resources");
+            resources.remove("memory");
+            resources.insert("pids".into(), json!({ "limit": 20 }));
+        });
+        c.run_detached().ok();
+        // As with runc and crun: here a group can hold processes only if it is a threaded one.
+        let dir = above.join(below);
+        assert_eq!(kind_of(&dir), "threaded");
+        assert_eq!(crate::read(dir.join("pids.max")), "20");
+        every_verb_works(&c);
+        assert!(!dir.exists());
+        let back = format!("echo {} >/sys/fs/cgroup/cgroup.procs", stranger.id());
+        shell(&format!(
+            "{back}; find {} -depth -type d -exec rmdir {{}} +",
+            above.display()
+        ));
+    }
+    let _ = stranger.kill();
+    let _ = stranger.wait();
 }

@@ -316,7 +316,8 @@ fn clone_init(plan: &Plan, inputs: Inputs, cgroup: &mut nucleus_cgroup::Cgroup, 
     }
     crate::step("5", "clone3");
     let by_writing = || cgroup.full_joiner();
-    let birth = Birth::of_init(&plan.namespaces, cgroup.unified_dir(), &by_writing);
+    let make_threaded = || cgroup.make_threaded();
+    let birth = Birth::of_init(&plan.namespaces, cgroup.unified_dir(), &make_threaded, &by_writing);
     let cloned = spawn(plan, inputs, &birth).map_err(Error::Start)?;
     crate::step("6", "serve");
     if !limits_first && !cgroup.adopts() {
