@@ -22,7 +22,7 @@ const MAX: usize = 4096;
 #[derive(Debug, PartialEq, Eq)]
 pub enum ToHost {
     /// A process that was cloned into its control group lives: the kernel kills some at their birth.
-    Born,
+    Started,
     /// The middle process made init: its pid in the host side's PID namespace.
     InitPid(i32),
     /// The middle process may not make another one: its control group, a user's limit or the host holds no more.
@@ -52,7 +52,7 @@ impl ToHost {
             [] => return Ok(None),
             [b'p', pid @ ..] => Self::InitPid(number(pid)?),
             [b'l', fd @ ..] => Self::Listener(number(fd)?),
-            [b'b'] => Self::Born,
+            [b'b'] => Self::Started,
             [b'n'] => Self::NoRoom,
             [b't'] => Self::TimeNamespaceMade,
             [b'h'] => Self::HooksDue,
@@ -69,7 +69,7 @@ impl ToHost {
         match self {
             Self::InitPid(pid) => with(b'p', &pid.to_ne_bytes()),
             Self::Listener(fd) => with(b'l', &fd.to_ne_bytes()),
-            Self::Born => with(b'b', &[]),
+            Self::Started => with(b'b', &[]),
             Self::NoRoom => with(b'n', &[]),
             Self::TimeNamespaceMade => with(b't', &[]),
             Self::HooksDue => with(b'h', &[]),
@@ -82,7 +82,7 @@ impl ToHost {
 
 /// Why there is no pid.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum PidReport {
     /// The other side says why.
     Failed(String),
     /// As [`ToHost::NoRoom`].
@@ -146,16 +146,16 @@ impl HostEnd {
     ///
     /// # Errors
     /// The text of a failure; else as [`HostEnd::receive`].
-    pub fn receive_pid(&self, middle: BorrowedFd<'_>) -> Result<Option<i32>, Told> {
+    pub fn receive_pid(&self, middle: BorrowedFd<'_>) -> Result<Option<i32>, PidReport> {
         loop {
             // Init holds the channel open too, so that the end of the middle process must be seen for itself.
-            if !self.speaks_before_the_end(middle).map_err(Told::Unheard)? {
+            if !self.speaks_before_the_end(middle).map_err(PidReport::Unheard)? {
                 return Ok(None);
             }
-            match self.receive_new().map_err(Told::Unheard)? {
+            match self.receive_new().map_err(PidReport::Unheard)? {
                 Some(ToHost::InitPid(pid)) => return Ok(Some(pid)),
-                Some(ToHost::Failed(text)) => return Err(Told::Failed(text)),
-                Some(ToHost::NoRoom) => return Err(Told::NoRoom),
+                Some(ToHost::Failed(text)) => return Err(PidReport::Failed(text)),
+                Some(ToHost::NoRoom) => return Err(PidReport::NoRoom),
                 Some(message) => self.early.borrow_mut().push_back(message),
                 None => return Ok(None),
             }
@@ -167,12 +167,12 @@ impl HostEnd {
     ///
     /// # Errors
     /// As [`HostEnd::receive`].
-    pub fn hears_birth(&self, process: BorrowedFd<'_>) -> Result<bool, Errno> {
+    pub fn hears_start(&self, process: BorrowedFd<'_>) -> Result<bool, Errno> {
         if !self.speaks_before_the_end(process)? {
             return Ok(false);
         }
         match self.receive_new()? {
-            Some(ToHost::Born) => Ok(true),
+            Some(ToHost::Started) => Ok(true),
             _ => Err(Errno::PROTO),
         }
     }
@@ -266,7 +266,7 @@ mod tests {
     fn every_message_arrives_as_it_was_sent() {
         let (host, init) = pair().unwrap();
         for message in [
-            ToHost::Born,
+            ToHost::Started,
             ToHost::InitPid(4711),
             ToHost::Listener(42),
             ToHost::TimeNamespaceMade,
@@ -311,7 +311,10 @@ mod tests {
         assert_eq!(host.receive().unwrap(), Some(ToHost::HooksDue));
         assert_eq!(host.receive().unwrap(), Some(ToHost::Ready));
         init.tell(&ToHost::Failed("no".to_string())).unwrap();
-        assert_eq!(host.receive_pid(living.as_fd()), Err(Told::Failed("no".to_string())));
+        assert_eq!(
+            host.receive_pid(living.as_fd()),
+            Err(PidReport::Failed("no".to_string()))
+        );
         drop(init);
         assert_eq!(host.receive_pid(living.as_fd()), Ok(None));
     }
@@ -332,12 +335,12 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = rustix::process::Pid::from_child(&child);
         let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-        init.tell(&ToHost::Born).unwrap();
-        assert_eq!(host.hears_birth(pidfd.as_fd()), Ok(true));
+        init.tell(&ToHost::Started).unwrap();
+        assert_eq!(host.hears_start(pidfd.as_fd()), Ok(true));
         child.wait().unwrap();
-        assert_eq!(host.hears_birth(pidfd.as_fd()), Ok(false));
+        assert_eq!(host.hears_start(pidfd.as_fd()), Ok(false));
         init.tell(&ToHost::Ready).unwrap();
-        assert_eq!(host.hears_birth(pidfd.as_fd()), Err(Errno::PROTO));
+        assert_eq!(host.hears_start(pidfd.as_fd()), Err(Errno::PROTO));
     }
 
     #[test]

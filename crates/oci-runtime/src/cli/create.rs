@@ -7,7 +7,7 @@ use nucleus_core::ContainerId;
 
 use super::arguments::Quick;
 use super::{Global, Outcome};
-use crate::lifecycle::create::{self, Until};
+use crate::lifecycle::create::{self, StartMode};
 use crate::lifecycle::notify;
 
 /// Flags of `create` and `run`.
@@ -47,7 +47,7 @@ pub struct Args {
 pub fn main(args: &Args, global: &Global<'_>) -> Outcome {
     let options = args.prepare(true, global)?;
     let store = super::open_store(global.root, true)?;
-    create::create(&store, &options, Until::Start, &|text| global.log.warn(text))
+    create::create(&store, &options, StartMode::WaitForStart, &|text| global.log.warn(text))
         .map_err(|error| format!("nucleus create failed: {error}"))?;
     Ok(0)
 }

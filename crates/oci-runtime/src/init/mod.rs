@@ -17,18 +17,18 @@
 //! | 10 | seccomp, `ready`, wait for `go` and for `start` | the filter must allow only read, write and what the program needs |
 //! | 11 | startContainer hooks, execve | |
 
+pub mod exec_child;
 pub mod failure;
 pub mod filter;
+mod final_stage;
 pub mod hold;
 mod home;
-pub mod joined;
-mod last;
 pub mod mounts_child;
 mod process;
 pub mod scheduling;
 mod streams;
 
-pub use last::Last;
+pub use final_stage::FinalStage;
 pub use process::ACKNOWLEDGE;
 
 use std::ffi::{CStr, CString};
@@ -49,7 +49,7 @@ use crate::security::lsm;
 use failure::{Explain, Failure};
 
 /// A process to come: what the host side's `spawn` has it do between its birth and execve.
-pub trait Newborn {
+pub trait ChildProcess {
     /// The way to the host side.
     fn channel(&self) -> &InitEnd;
 
@@ -72,16 +72,16 @@ pub trait Newborn {
 
 /// What init gets besides the plan: the descriptors and choices of the host side.
 #[derive(Debug)]
-pub struct Inputs {
+pub struct InitContext {
     /// What the last steps need.
-    pub last: Last,
+    pub stage: FinalStage,
     /// v1 control groups to enter; v2 is entered at birth.
     pub joiner: Option<Joiner>,
     /// Namespaces to join (a `CLONE_NEW*` bit, an open namespace file, its path), in order.
     pub join: Vec<(u64, OwnedFd, String)>,
     /// Bind mounts that the host side has made, as only it could map their owners or reach their source: index into
     /// the plan's mounts, tree.
-    pub id_mapped: Vec<(usize, OwnedFd)>,
+    pub idmap_mounts: Vec<(usize, OwnedFd)>,
     /// Device nodes that the host side has made, as only its root can: index into the plan's devices, mount.
     pub device_nodes: Vec<(usize, OwnedFd)>,
     /// The container's view of the control groups.
@@ -100,31 +100,31 @@ pub struct Inputs {
     pub adopted: bool,
 }
 
-impl Newborn for Inputs {
+impl ChildProcess for InitContext {
     fn channel(&self) -> &InitEnd {
-        &self.last.channel
+        &self.stage.channel
     }
 
     fn close_all_others(&self) {
         let joiner = self.joiner.iter().flat_map(Joiner::fds);
         let join = self.join.iter().map(|(_, fd, _)| fd.as_fd());
         let trees = self
-            .id_mapped
+            .idmap_mounts
             .iter()
             .chain(&self.device_nodes)
             .map(|(_, tree)| tree.as_fd());
         let socket = self.console_socket.iter().map(AsFd::as_fd);
         let procfs = std::iter::once(self.procfs.as_fd());
-        self.last
+        self.stage
             .close_all_others(joiner.chain(join).chain(trees).chain(socket).chain(procfs));
     }
 
     /// Steps 1 and 3: joins everything that is joined by path.
     fn enter_as_middle(&mut self) -> Result<(), Failure> {
         tie_to_runtime()?;
-        take_place(&self.last, self.joiner.take().as_ref())?;
+        join_cgroups_and_set_oom_score(&self.stage, self.joiner.take().as_ref())?;
         // Init has it from this process, and no right to set it again.
-        self.last.oom_score_adj = None;
+        self.stage.oom_score_adj = None;
         be_unreadable()?;
         join_namespaces(&self.join)?;
         self.join.clear();
@@ -137,10 +137,10 @@ impl Newborn for Inputs {
 
     fn run(self, plan: &Plan) -> i32 {
         let set_up = set_up(plan, &self);
-        let mut last = self.into_last();
-        match set_up.and_then(|()| process::become_user_program(plan, &last)) {
+        let mut stage = self.into_final_stage();
+        match set_up.and_then(|()| process::become_user_program(plan, &stage)) {
             Ok(never) => match never {},
-            Err(failure) => report(&mut last, &failure),
+            Err(failure) => report(&mut stage, &failure),
         }
         255
     }
@@ -148,58 +148,58 @@ impl Newborn for Inputs {
 
 /// Tells the one who listens why the program was not executed: `create` and `run`, and once `start` was called that. The
 /// container's log gets to know the latter as well, when `start` waits no longer: nobody may read that log now.
-fn report(last: &mut Last, failure: &Failure) {
+fn report(stage: &mut FinalStage, failure: &Failure) {
     let text = failure.to_string();
-    match last.exec_fifo.take_if(|_| last.started.get()) {
+    match stage.exec_fifo.take_if(|_| stage.started.get()) {
         Some(fifo) => {
             let _ = rustix::io::write(&fifo, text.as_bytes());
             drop(fifo);
             let _ = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
         }
         // One that cannot be sent is reported as the end of this process.
-        None => drop(last.channel.tell(&ToHost::Failed(text))),
+        None => drop(stage.channel.tell(&ToHost::Failed(text))),
     }
 }
 
-impl Inputs {
+impl InitContext {
     /// What the last steps need; every other descriptor is closed.
-    fn into_last(self) -> Last {
-        let mut last = self.last;
+    fn into_final_stage(self) -> FinalStage {
+        let mut stage = self.stage;
         // Closed all at once below, not each by its owner.
-        std::mem::forget((self.joiner, self.join, self.id_mapped, self.device_nodes));
+        std::mem::forget((self.joiner, self.join, self.idmap_mounts, self.device_nodes));
         std::mem::forget((self.procfs, self.console_socket));
-        last.close_what_the_program_does_not_get();
-        last
+        stage.close_what_the_program_does_not_get();
+        stage
     }
 }
 
 /// Steps 1 to 7, and of step 8 what the host's files are needed for.
-fn set_up(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
-    early(plan, inputs)?;
-    enter_namespaces(plan, inputs)?;
-    identify(plan, inputs)?;
-    // `into_last` closes its descriptors with all others.
-    let root = std::mem::ManuallyDrop::new(filesystem(plan, inputs)?);
+fn set_up(plan: &Plan, context: &InitContext) -> Result<(), Failure> {
+    early(plan, context)?;
+    enter_namespaces(plan, context)?;
+    identify(plan, context)?;
+    // `into_final_stage` closes its descriptors with all others.
+    let root = std::mem::ManuallyDrop::new(filesystem(plan, context)?);
     crate::step("init:6", "hooks");
-    container_hooks(plan, inputs, &root)?;
-    change_root(plan, inputs, &root)?;
+    container_hooks(plan, context, &root)?;
+    change_root(plan, context, &root)?;
     crate::step("init:8", "rights");
     scheduling::set_domain(plan)
 }
 
 /// Steps 1 and 2.
-fn early(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+fn early(plan: &Plan, context: &InitContext) -> Result<(), Failure> {
     crate::step("init:1", "tie to the runtime, control groups");
     tie_to_runtime()?;
-    take_place(&inputs.last, inputs.joiner.as_ref())?;
-    if inputs.adopted {
-        await_host(&inputs.last)?;
+    join_cgroups_and_set_oom_score(&context.stage, context.joiner.as_ref())?;
+    if context.adopted {
+        await_host(&context.stage)?;
     }
     crate::step("init:2", "user namespace");
     if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
-        await_host(&inputs.last)?;
+        await_host(&context.stage)?;
         process::become_namespace_root()?;
-        if inputs.last.is_readable {
+        if context.stage.is_readable {
             // A map that gives id 0 to another id than the caller's has taken it away (prctl(2)).
             process::be_readable()?;
         }
@@ -229,11 +229,11 @@ fn be_unreadable() -> Result<(), Failure> {
 }
 
 /// Control groups and the score of the OOM killer, while the host's rights and its /proc are ours.
-fn take_place(last: &Last, joiner: Option<&Joiner>) -> Result<(), Failure> {
+fn join_cgroups_and_set_oom_score(stage: &FinalStage, joiner: Option<&Joiner>) -> Result<(), Failure> {
     if let Some(joiner) = joiner {
         joiner.join_self().map_err(|error| Failure::new(error.to_string()))?;
     }
-    if let Some(score) = last.oom_score_adj {
+    if let Some(score) = stage.oom_score_adj {
         std::fs::write("/proc/self/oom_score_adj", score.to_string())
             .explain(|| format!("process.oomScoreAdj: cannot set {score}"))?;
     }
@@ -241,18 +241,18 @@ fn take_place(last: &Last, joiner: Option<&Joiner>) -> Result<(), Failure> {
 }
 
 /// Step 3.
-fn enter_namespaces(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+fn enter_namespaces(plan: &Plan, context: &InitContext) -> Result<(), Failure> {
     crate::step("init:3", "other namespaces");
-    if !inputs.last.is_readable {
+    if !context.stage.is_readable {
         be_unreadable()?;
     }
-    join_namespaces(&inputs.join)?;
+    join_namespaces(&context.join)?;
     if plan.namespaces.creates(CloneFlags::CLONE_NEWCGROUP.bits() as u64) {
         nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)
             .explain(|| "linux.namespaces: cannot make a cgroup namespace")?;
     }
     if plan.namespaces.creates(TIME_NAMESPACE) {
-        new_time_namespace(plan, inputs)?;
+        new_time_namespace(plan, context)?;
     }
     Ok(())
 }
@@ -287,27 +287,27 @@ pub const TIME_NAMESPACE: u64 = 0x80;
 
 /// The maker of a time namespace is not in it: the offsets are set while it is empty, then we enter
 /// (time_namespaces(7)). The host side writes them, as inside a user namespace the file is not ours.
-fn new_time_namespace(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+fn new_time_namespace(plan: &Plan, context: &InitContext) -> Result<(), Failure> {
     let what = || "linux.namespaces: cannot make a time namespace";
     let time = CloneFlags::from_bits_retain(TIME_NAMESPACE as i32);
     nix::sched::unshare(time).explain(what)?;
     if plan.time_offsets.is_some() {
-        tell(&inputs.last, &ToHost::TimeNamespaceMade)?;
-        await_host(&inputs.last)?;
+        tell(&context.stage, &ToHost::TimeNamespaceMade)?;
+        await_host(&context.stage)?;
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace =
-        rustix::fs::openat(&inputs.procfs, "self/ns/time_for_children", flags, Mode::empty()).explain(what)?;
+        rustix::fs::openat(&context.procfs, "self/ns/time_for_children", flags, Mode::empty()).explain(what)?;
     nix::sched::setns(namespace, time).explain(what)
 }
 
 /// Step 4.
-fn identify(plan: &Plan, inputs: &Inputs) -> Result<(), Failure> {
+fn identify(plan: &Plan, context: &InitContext) -> Result<(), Failure> {
     crate::step("init:4", "session, keyring, network, names");
     rustix::process::setsid().explain(|| "setsid")?;
-    if let Some(name) = &inputs.keyring {
+    if let Some(name) = &context.keyring {
         let labelled = plan.process.as_ref();
-        labelled.map_or(Ok(()), |process| lsm::set_key_create(process, &inputs.procfs))?;
+        labelled.map_or(Ok(()), |process| lsm::set_key_create(process, &context.procfs))?;
         if let Some(serial) = join_keyring(name)? {
             // `exec` joins it by its name.
             nucleus_sys::process::share_session_keyring(serial)
@@ -342,7 +342,7 @@ fn join_keyring(name: &CStr) -> Result<Option<i32>, Failure> {
 }
 
 /// Step 5.
-fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
+fn filesystem(plan: &Plan, context: &InitContext) -> Result<Root, Failure> {
     crate::step("init:5", "root filesystem");
     // Modes are exactly as config says.
     rustix::process::umask(Mode::empty());
@@ -354,16 +354,16 @@ fn filesystem(plan: &Plan, inputs: &Inputs) -> Result<Root, Failure> {
     mounts::mount_all(
         &mut root,
         &plan.mounts,
-        &inputs.cgroups,
-        &inputs.id_mapped,
-        &inputs.procfs,
+        &context.cgroups,
+        &context.idmap_mounts,
+        &context.procfs,
     )?;
     if !plan.dev_is_bound {
         let new_user = plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64);
-        let bind = new_user || inputs.last.in_user_namespace;
-        devices::make_all(&mut root, &plan.devices, bind, &inputs.device_nodes)?;
+        let bind = new_user || context.stage.in_user_namespace;
+        devices::make_all(&mut root, &plan.devices, bind, &context.device_nodes)?;
     }
-    if let Some(socket) = &inputs.console_socket {
+    if let Some(socket) = &context.console_socket {
         let process = plan
             .process
             .as_ref()
@@ -388,35 +388,35 @@ fn has_mount_namespace(plan: &Plan) -> bool {
 }
 
 /// Step 6.
-fn container_hooks(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure> {
+fn container_hooks(plan: &Plan, context: &InitContext, root: &Root) -> Result<(), Failure> {
     if plan.hooks.any_at_create() {
-        tell(&inputs.last, &ToHost::HooksDue)?;
-        await_host(&inputs.last)?;
+        tell(&context.stage, &ToHost::HooksDue)?;
+        await_host(&context.stage)?;
     }
     if plan.hooks.create_container.is_empty() {
         return Ok(());
     }
-    let state = inputs.last.hook_state.json("creating", rustix::process::getpid());
+    let state = context.stage.hook_state.json("creating", rustix::process::getpid());
     // As with runc: its init has no environment yet at this point.
     let side = hooks::Side::Container {
         root: root.as_fd(),
         env: &[],
     };
     // Not ours, by which modes are as config says.
-    let ours = rustix::process::umask(inputs.umask);
+    let ours = rustix::process::umask(context.umask);
     let outcome = hooks::run_all("createContainer", &plan.hooks.create_container, &state, side);
     rustix::process::umask(ours);
     outcome
 }
 
 /// Step 7.
-fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure> {
+fn change_root(plan: &Plan, context: &InitContext, root: &Root) -> Result<(), Failure> {
     crate::step("init:7", "sysctls, change of root, masks");
-    process::write_sysctls(&inputs.procfs, &plan.sysctl)?;
+    process::write_sysctls(&context.procfs, &plan.sysctl)?;
     plan.process
         .as_ref()
-        .map_or(Ok(()), |process| lsm::set_exec(process, &inputs.procfs))?;
-    if inputs.no_pivot {
+        .map_or(Ok(()), |process| lsm::set_exec(process, &context.procfs))?;
+    if context.no_pivot {
         pivot::move_root(root, &plan.rootfs)?;
     } else if has_mount_namespace(plan) {
         pivot::pivot(root, &plan.rootfs)?;
@@ -435,12 +435,12 @@ fn change_root(plan: &Plan, inputs: &Inputs, root: &Root) -> Result<(), Failure>
     pivot::propagate(&plan.rootfs)
 }
 
-fn tell(last: &Last, message: &ToHost) -> Result<(), Failure> {
-    last.channel.tell(message).explain(|| "cannot reach the runtime")
+fn tell(stage: &FinalStage, message: &ToHost) -> Result<(), Failure> {
+    stage.channel.tell(message).explain(|| "cannot reach the runtime")
 }
 
-fn await_host(last: &Last) -> Result<(), Failure> {
-    if last.channel.await_go() {
+fn await_host(stage: &FinalStage) -> Result<(), Failure> {
+    if stage.channel.await_go() {
         Ok(())
     } else {
         Err(Failure::new("the runtime is gone"))

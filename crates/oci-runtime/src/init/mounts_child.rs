@@ -15,7 +15,7 @@ use nix::sched::CloneFlags;
 use rustix::fs::Mode;
 
 use super::failure::{Explain, Failure};
-use super::{be_unreadable, joined, process, tie_to_runtime};
+use super::{be_unreadable, exec_child, process, tie_to_runtime};
 use crate::channel::{InitEnd, ToHost};
 use crate::plan::Mount;
 use crate::rootfs::added::{self, Added};
@@ -85,7 +85,7 @@ fn enter(init: OwnedFd, joins_user: bool) -> Result<Root, Failure> {
     be_unreadable()?;
     let mut kinds = CloneFlags::CLONE_NEWNS;
     kinds.set(CloneFlags::CLONE_NEWUSER, joins_user);
-    joined::join(&init, kinds).explain(|| "cannot join the container's namespaces")?;
+    exec_child::join(&init, kinds).explain(|| "cannot join the container's namespaces")?;
     if joins_user {
         process::become_namespace_root()?;
         // The change of user has cut the tie.

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::Last;
+use super::FinalStage;
 use super::failure::{Explain, Failure};
 use super::filter::MUST_ALLOW;
 use crate::channel::ToHost;
@@ -78,11 +78,11 @@ pub fn write_sysctls(procfs: &OwnedFd, sysctls: &[(PathBuf, String)]) -> Result<
 ///
 /// # Errors
 /// One line for the person at the terminal.
-pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failure> {
+pub fn become_user_program(plan: &Plan, stage: &FinalStage) -> Result<Infallible, Failure> {
     let Some(process) = &plan.process else {
-        return wait_without_process(last);
+        return wait_without_process(stage);
     };
-    let in_user_namespace = last.in_user_namespace || plan.namespaces.has(NEW_USER);
+    let in_user_namespace = stage.in_user_namespace || plan.namespaces.has(NEW_USER);
     super::streams::hand_over(process.uid, in_user_namespace)?;
     // Inside a user namespace nobody may raise a hard limit: there the host side does it.
     if !plan.namespaces.has(NEW_USER) {
@@ -95,14 +95,14 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).explain(|| "process.noNewPrivileges")?;
     } else {
-        super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
+        super::filter::load(plan.seccomp.as_ref(), &stage.channel)?;
     }
-    last.step("init:9", "drop rights");
+    stage.step("init:9", "drop rights");
     drop_rights(process, in_user_namespace)?;
     if plan.seccomp.is_some() && !process.no_new_privileges {
         check_drop(process)?;
     }
-    if last.is_readable {
+    if stage.is_readable {
         // A change of ids has taken it away (prctl(2)).
         be_readable()?;
     }
@@ -115,18 +115,18 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
     }
     let program = look_up(process)?;
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
-    open_doors(last)?;
+    prepare_for_exec(stage)?;
     if process.no_new_privileges {
         // Too early to be worth most, but the profile may refuse madvise(2).
-        if plan.seccomp.is_some() && last.exec_fifo.is_some() {
+        if plan.seccomp.is_some() && stage.exec_fifo.is_some() {
             nucleus_sys::process::release_code();
         }
-        super::filter::load(plan.seccomp.as_ref(), &last.channel)?;
+        super::filter::load(plan.seccomp.as_ref(), &stage.channel)?;
     }
-    last.step("init:10", "ready");
-    await_start(last, plan.seccomp.is_some())?;
+    stage.step("init:10", "ready");
+    await_start(stage, plan.seccomp.is_some())?;
     if !plan.hooks.start_container.is_empty() {
-        let state = last.hook_state.json("created", rustix::process::getpid());
+        let state = stage.hook_state.json("created", rustix::process::getpid());
         let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .explain(|| "cannot open the container's root")?;
         let side = hooks::Side::Container {
@@ -135,12 +135,12 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
         };
         hooks::run_all("startContainer", &plan.hooks.start_container, &state, side)?;
     }
-    if let Some(hold) = &last.hold {
-        last.started.set(true);
+    if let Some(hold) = &stage.hold {
+        stage.started.set(true);
         hold.wait()?;
     }
-    last.step("init:11", "execve");
-    if let Some(fifo) = &last.exec_fifo {
+    stage.step("init:11", "execve");
+    if let Some(fifo) = &stage.exec_fifo {
         rustix::io::write(fifo, ACKNOWLEDGE).explain(|| "cannot write to the exec FIFO")?;
     }
     match nix::unistd::execve(&program, &process.args, &env) {
@@ -150,20 +150,20 @@ pub fn become_user_program(plan: &Plan, last: &Last) -> Result<Infallible, Failu
 }
 
 /// A container without `process` can be created, not started: `start` refuses it before it reaches us.
-fn wait_without_process(last: &Last) -> Result<Infallible, Failure> {
-    open_doors(last)?;
-    await_start(last, false)?;
+fn wait_without_process(stage: &FinalStage) -> Result<Infallible, Failure> {
+    prepare_for_exec(stage)?;
+    await_start(stage, false)?;
     Err(Failure::new("process: config.json has none, there is nothing to start"))
 }
 
 /// Last things that seccomp might refuse: signals as a new program expects them, no tie to the runtime's life, and
 /// the descriptors that the container is to inherit.
-fn open_doors(last: &Last) -> Result<(), Failure> {
+fn prepare_for_exec(stage: &FinalStage) -> Result<(), Failure> {
     // A created container ends by these, as it does with runc, although it is the first process of its PID namespace.
     let ending = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM].map(|signal| signal as i32);
-    nucleus_sys::process::reset_signals(if last.exec_fifo.is_some() { &ending } else { &[] });
+    nucleus_sys::process::reset_signals(if stage.exec_fifo.is_some() { &ending } else { &[] });
     SigSet::empty().thread_set_mask().explain(|| "cannot unblock signals")?;
-    for fd in &last.preserve_fds {
+    for fd in &stage.preserve_fds {
         nucleus_sys::process::keep_on_exec(*fd);
     }
     rustix::process::set_parent_process_death_signal(None).explain(|| "prctl PR_SET_PDEATHSIG")
@@ -174,13 +174,13 @@ fn open_doors(last: &Last) -> Result<(), Failure> {
 pub const ACKNOWLEDGE: &[u8] = b"\x06";
 
 /// Step 10: says `ready`, and waits until the host side has committed and `start` has been called.
-fn await_start(last: &Last, filtered: bool) -> Result<(), Failure> {
+fn await_start(stage: &FinalStage, filtered: bool) -> Result<(), Failure> {
     if filtered {
-        last.channel.try_read().explain(|| MUST_ALLOW)?;
+        stage.channel.try_read().explain(|| MUST_ALLOW)?;
     }
-    super::tell(last, &ToHost::Ready)?;
-    super::await_host(last)?;
-    let Some(fifo) = &last.exec_fifo else { return Ok(()) };
+    super::tell(stage, &ToHost::Ready)?;
+    super::await_host(stage)?;
+    let Some(fifo) = &stage.exec_fifo else { return Ok(()) };
     if !filtered {
         // It may wait for days.
         nucleus_sys::process::release_code();
@@ -192,7 +192,7 @@ fn await_start(last: &Last, filtered: bool) -> Result<(), Failure> {
             // We hold the FIFO for writing too, so there is no end of file.
             other => {
                 other.explain(|| "cannot wait on the exec FIFO")?;
-                last.started.set(true);
+                stage.started.set(true);
                 return Ok(());
             }
         }

@@ -1,9 +1,9 @@
 //! `create`, and the first half of `run`: steps 2 to 7 of the design, from a bundle to an init that waits.
 //!
-//! Every object that is made is owned by a guard in [`Making`], so that an error at any step undoes all steps before
+//! Every object that is made is owned by a guard in [`ContainerBuilder`], so that an error at any step undoes all steps before
 //! it, youngest first. Once committed, the container's directory answers for all of it.
 
-mod making;
+mod builder;
 mod record;
 
 use std::ffi::{CStr, OsString};
@@ -26,7 +26,7 @@ use crate::plan::{self, Hook, Plan, PlanError};
 use crate::security::lsm;
 use crate::security::seccomp::cache::{self, Cache};
 use crate::spec;
-use making::Making;
+use builder::ContainerBuilder;
 use record::initial_state;
 
 /// What the command line says about the container to be made.
@@ -66,11 +66,11 @@ pub struct Options {
 
 /// Whether init waits for `start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
+pub enum StartMode {
     /// `create`: it does.
-    Start,
+    WaitForStart,
     /// `run`: it executes the program as soon as all is committed.
-    Now,
+    Immediately,
 }
 
 /// A container that was made and committed.
@@ -106,7 +106,7 @@ struct Compiled {
 ///
 /// # Errors
 /// What was attempted, on which field or path; nothing is left behind.
-pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) -> Result<Made> {
+pub fn create(store: &Store, options: &Options, start_mode: StartMode, warn: Warn<'_>) -> Result<Made> {
     let mut compiled = compile(store, options)?;
     let warnings = std::mem::take(&mut compiled.plan.warnings);
     let wanted = compiled.plan.process.as_ref().is_some_and(|process| process.terminal);
@@ -116,7 +116,7 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
     refuse_changes_of_own(&compiled.plan, &join)?;
     crate::step("3", "reserve");
     let reservation = store.reserve(&options.id)?;
-    let mut making = Making {
+    let mut builder = ContainerBuilder {
         reservation,
         state: initial_state(options, &compiled)?,
         hooks_ran: false,
@@ -126,14 +126,14 @@ pub fn create(store: &Store, options: &Options, until: Until, warn: Warn<'_>) ->
         pid_file: None,
         cgroup: None,
     };
-    match making.go(options, compiled, until, (&mut terminal, &pidfd_socket), join) {
+    match builder.go(options, compiled, start_mode, (&mut terminal, &pidfd_socket), join) {
         Ok((init, channel, terminal, poststart)) => {
-            let made = making.commit(init, channel, terminal, poststart)?;
+            let made = builder.commit(init, channel, terminal, poststart)?;
             warnings.iter().for_each(|warning| warn(warning));
             Ok(made)
         }
         Err(error) => {
-            making.abandon(warn);
+            builder.abandon(warn);
             Err(error)
         }
     }

@@ -11,7 +11,7 @@ use nucleus_core::{Durability, Observation, Process, Status, Store};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::WaitOptions;
 
-use super::create::{Made, Options, Until, create};
+use super::create::{Made, Options, StartMode, create};
 use super::notify::Notify;
 use super::relay::Relay;
 use super::start::{discard, run_poststart};
@@ -37,7 +37,7 @@ pub fn run(store: &Store, options: &Options, run: RunOptions, warn: Warn<'_>) ->
     if !options.detach && !run.no_subreaper {
         nix::sys::prctl::set_child_subreaper(true).explain(|| "prctl PR_SET_CHILD_SUBREAPER")?;
     }
-    let made = create(store, options, Until::Now, warn)?;
+    let made = create(store, options, StartMode::Immediately, warn)?;
     // Who waits for the end anyway hears then whether there was a beginning, and need not be woken up twice.
     let at_the_end = signals.is_some() && made.poststart.is_empty();
     let started = |made: &Made| {

@@ -14,8 +14,8 @@ pub mod exec;
 pub mod foreground;
 pub mod freeze;
 mod host;
-mod id_mapped;
 mod id_maps;
+mod idmap_mounts;
 pub mod kill;
 mod listener;
 pub mod mounts;
@@ -190,7 +190,7 @@ fn keyring_of(id: &ContainerId) -> Result<CString> {
 
 /// Gives a process in a user namespace of its own what it may not take itself: a hard limit that is raised, a scheduling
 /// policy that needs CAP_SYS_NICE, a lower score of the OOM killer.
-fn grant(plan: &Plan, pid: Pid) -> std::result::Result<(), Failure> {
+fn apply_rlimits_and_scheduler(plan: &Plan, pid: Pid) -> std::result::Result<(), Failure> {
     if !plan.namespaces.has(CloneFlags::CLONE_NEWUSER.bits() as u64) {
         return Ok(());
     }

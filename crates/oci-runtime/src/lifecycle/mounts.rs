@@ -14,7 +14,7 @@ use oci_spec::runtime as oci;
 use rustix::mount::MountPropagationFlags;
 
 use super::exec::target;
-use super::{Container, Error, Result, Warn, host, id_mapped, spawn};
+use super::{Container, Error, Result, Warn, host, idmap_mounts, spawn};
 use crate::channel::{self, ToHost};
 use crate::init::failure::{Explain, Failure};
 use crate::init::mounts_child::{Change, MountsContext};
@@ -106,12 +106,12 @@ fn change_beside(
 /// Each mount with its tree, for a bind mount.
 fn with_trees(mounts: Vec<Mount>) -> std::result::Result<Vec<(Mount, Option<std::os::fd::OwnedFd>)>, Failure> {
     let one = |(i, mount): (usize, Mount)| {
-        let Some(from) = id_mapped::Source::of(&mount) else {
+        let Some(from) = idmap_mounts::Source::of(&mount) else {
             return Ok((mount, None));
         };
         // A slave of its source, as a bind mount of `create` is without an option for that.
         let propagation = MountPropagationFlags::DOWNSTREAM;
-        let tree = id_mapped::tree(&from, propagation, i)?;
+        let tree = idmap_mounts::tree(&from, propagation, i)?;
         apply_attributes(&tree, &mount)
             .explain(|| format!("mounts[{i}].options: cannot apply to {}", from.path.display()))?;
         Ok((mount, Some(tree)))

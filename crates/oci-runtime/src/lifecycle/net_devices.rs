@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
 
-use super::spawn::Init;
+use super::spawn::Child;
 use crate::init::failure::{Explain, Failure};
 use crate::network::devices::{Moved, move_all};
 use crate::plan::Plan;
@@ -31,7 +31,7 @@ pub fn joined_network(plan: &Plan, join: &[(u64, OwnedFd, String)]) -> Result<Op
 ///
 /// # Errors
 /// Named by `linux.netDevices`.
-pub fn move_in(plan: &Plan, joined: Option<OwnedFd>, init: &Init) -> Result<Option<Moved>, Failure> {
+pub fn move_in(plan: &Plan, joined: Option<OwnedFd>, init: &Child) -> Result<Option<Moved>, Failure> {
     if plan.net_devices.is_empty() {
         return Ok(None);
     }

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use super::spawn::Init;
+use super::spawn::Child;
 use crate::init::failure::{Explain, Failure};
 use crate::rootfs::console;
 
@@ -28,7 +28,7 @@ impl PidfdSocket {
     ///
     /// # Errors
     /// As sendmsg(2).
-    pub fn send(&self, kind: &str, process: &Init) -> Result<(), Failure> {
+    pub fn send(&self, kind: &str, process: &Child) -> Result<(), Failure> {
         let Some(socket) = &self.0 else {
             return Ok(());
         };

@@ -3,7 +3,7 @@
 //! Joining a PID namespace concerns only children, joining a user namespace takes the rights over the others away, and
 //! a new user namespace has none over namespaces that are older. In these cases a middle process joins, makes the
 //! other as a sibling (CLONE_PARENT) and ends; what is made is the runtime's child either way. All else is one clone.
-//! Called by `create` for init and by `exec` for a further process, each with its own [`Newborn`].
+//! Called by `create` for init and by `exec` for a further process, each with its own [`ChildProcess`].
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -14,9 +14,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
-use crate::channel::{HostEnd, ToHost, Told};
+use crate::channel::{HostEnd, PidReport, ToHost};
 use crate::init::failure::{Explain, Failure};
-use crate::init::{Newborn, TIME_NAMESPACE};
+use crate::init::{ChildProcess, TIME_NAMESPACE};
 use crate::plan::{Namespaces, Plan};
 
 const NEW_USER: u64 = CloneFlags::CLONE_NEWUSER.bits() as u64;
@@ -26,7 +26,7 @@ const LATER: u64 = CloneFlags::CLONE_NEWCGROUP.bits() as u64 | TIME_NAMESPACE;
 
 /// How a process is to be born.
 #[derive(Clone, Copy)]
-pub struct Birth<'a> {
+pub struct CloneSpec<'a> {
     /// Namespaces that clone3 makes.
     flags: u64,
     /// Through a middle process.
@@ -38,18 +38,18 @@ pub struct Birth<'a> {
     /// Makes that group one that can hold processes, if it can; says whether it has.
     make_threaded: Option<&'a dyn Fn() -> bool>,
     /// Gives the way into all control groups for one that could not be born into the v2 one.
-    by_writing: Way<'a>,
+    by_writing: OpenJoiner<'a>,
 }
 
-type Way<'a> = &'a dyn Fn() -> Result<Joiner, nucleus_cgroup::Error>;
+type OpenJoiner<'a> = &'a dyn Fn() -> Result<Joiner, nucleus_cgroup::Error>;
 
-impl<'a> Birth<'a> {
+impl<'a> CloneSpec<'a> {
     /// As a container's init.
     pub fn of_init(
         namespaces: &Namespaces,
         cgroup: Option<BorrowedFd<'a>>,
         make_threaded: &'a dyn Fn() -> bool,
-        by_writing: Way<'a>,
+        by_writing: OpenJoiner<'a>,
     ) -> Self {
         let joins = |bit: u64| namespaces.join.iter().any(|(join, _)| *join == bit);
         Self {
@@ -64,11 +64,11 @@ impl<'a> Birth<'a> {
 
     /// As a further process, which joins these namespaces (`CLONE_NEW*` bits) all at once. When the program of the
     /// container has spread its processes over groups of its own, its group itself takes no more: `otherwise` does.
-    pub fn of_guest(
+    pub fn of_exec(
         joins: u64,
         cgroup: Option<BorrowedFd<'a>>,
         otherwise: &'a dyn Fn() -> Option<OwnedFd>,
-        by_writing: Way<'a>,
+        by_writing: OpenJoiner<'a>,
     ) -> Self {
         Self {
             flags: 0,
@@ -111,12 +111,12 @@ const PROFILE: &str = "a seccomp profile must allow read and write";
 
 /// A process of the container while it is ours: killed and reaped when dropped.
 #[derive(Debug)]
-pub struct Init {
+pub struct Child {
     pid: Pid,
     pidfd: Option<OwnedFd>,
 }
 
-impl Init {
+impl Child {
     /// Its pid, ours until it is reaped.
     pub fn pid(&self) -> Pid {
         self.pid
@@ -159,7 +159,7 @@ impl Init {
     }
 }
 
-impl Drop for Init {
+impl Drop for Child {
     fn drop(&mut self) {
         if let Some(pidfd) = &self.pidfd {
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
@@ -173,13 +173,13 @@ impl Drop for Init {
 ///
 /// # Errors
 /// As clone3(2).
-pub fn child<T>(context: T, run: impl FnOnce(T) -> i32) -> Result<Init, Failure> {
+pub fn child<T>(context: T, run: impl FnOnce(T) -> i32) -> Result<Child, Failure> {
     match clone3(&Clone { flags: 0, cgroup: None }).map_err(|errno| cannot_clone(errno, None))? {
         Forked::Child => {
             clear_environment();
             std::process::exit(run(context))
         }
-        Forked::Parent(pid, pidfd) => Ok(Init {
+        Forked::Parent(pid, pidfd) => Ok(Child {
             pid,
             pidfd: Some(pidfd),
         }),
@@ -188,80 +188,88 @@ pub fn child<T>(context: T, run: impl FnOnce(T) -> i32) -> Result<Init, Failure>
 
 /// A process that was cloned, and what it was given: until it is known to live, that may be needed once more.
 pub struct Cloned<N> {
-    init: Init,
-    newborn: N,
+    init: Child,
+    process: N,
     /// It was cloned into its v2 control group.
     in_group: bool,
 }
 
 /// Makes the process. Returns in the runtime only, which has time for other things until it asks for
-/// [`Cloned::await_birth`].
+/// [`Cloned::wait_for_clone`].
 ///
 /// # Errors
 /// As clone3(2).
-pub fn spawn<N: Newborn>(plan: &Plan, mut newborn: N, birth: &Birth<'_>) -> Result<Cloned<N>, Failure> {
-    let mut birth = *birth;
-    let forked = match birth.clone_process() {
-        Err(Errno::AGAIN) if birth.enters_late() => {
-            newborn.join_by(birth.all_groups()?);
-            birth.cgroup = None;
-            birth.clone_process()
+pub fn spawn<N: ChildProcess>(plan: &Plan, mut process: N, clone_spec: &CloneSpec<'_>) -> Result<Cloned<N>, Failure> {
+    let mut clone_spec = *clone_spec;
+    let forked = match clone_spec.clone_process() {
+        Err(Errno::AGAIN) if clone_spec.enters_late() => {
+            process.join_by(clone_spec.all_groups()?);
+            clone_spec.cgroup = None;
+            clone_spec.clone_process()
         }
         forked => forked,
     };
-    match forked.map_err(|errno| cannot_clone(errno, birth.cgroup))? {
+    match forked.map_err(|errno| cannot_clone(errno, clone_spec.cgroup))? {
         Forked::Child => {
             // Before any process of the container can see this one.
             clear_environment();
-            if birth.cgroup.is_some() {
-                let _ = newborn.channel().tell(&ToHost::Born);
+            if clone_spec.cgroup.is_some() {
+                let _ = process.channel().tell(&ToHost::Started);
             }
-            newborn.close_all_others();
-            std::process::exit(match birth.middle {
-                true => be_middle(plan, newborn, birth.flags),
-                false => newborn.run(plan),
+            process.close_all_others();
+            std::process::exit(match clone_spec.middle {
+                true => run_middle_process(plan, process, clone_spec.flags),
+                false => process.run(plan),
             })
         }
         Forked::Parent(pid, pidfd) => Ok(Cloned {
-            init: Init {
+            init: Child {
                 pid,
                 pidfd: Some(pidfd),
             },
-            newborn,
-            in_group: birth.cgroup.is_some(),
+            process,
+            in_group: clone_spec.cgroup.is_some(),
         }),
     }
 }
 
-impl<N: Newborn> Cloned<N> {
+impl<N: ChildProcess> Cloned<N> {
     /// Makes it once more if the kernel has killed it at its birth: `CLONE_INTO_CGROUP` has that mistake when the
     /// runtime's own v2 group or the container's was killed before, see `nucleus_cgroup::Cgroup::unified_dir`. The other
     /// one moves into its groups by itself.
     ///
     /// # Errors
     /// As [`spawn`]; what the middle process reports.
-    pub fn await_birth(mut self, plan: &Plan, birth: &Birth<'_>, channel: &HostEnd) -> Result<Init, Failure> {
-        let lives = |init: &Init| channel.hears_birth(init.pidfd()?.as_fd());
-        let without = Birth { cgroup: None, ..*birth };
+    pub fn wait_for_clone(
+        mut self,
+        plan: &Plan,
+        clone_spec: &CloneSpec<'_>,
+        channel: &HostEnd,
+    ) -> Result<Child, Failure> {
+        let lives = |init: &Child| channel.hears_start(init.pidfd()?.as_fd());
+        let without = CloneSpec {
+            cgroup: None,
+            ..*clone_spec
+        };
         if self.in_group && !lives(&self.init).explain(|| "cannot hear the process")? {
             tracing::debug!("killed at its birth in its control group: once more, without");
-            self.newborn.join_by(birth.all_groups()?);
-            self = spawn(plan, self.newborn, &without)?;
+            self.process.join_by(clone_spec.all_groups()?);
+            self = spawn(plan, self.process, &without)?;
         }
-        if !birth.middle {
+        if !clone_spec.middle {
             // Its end of the channel above all: while we hold it open, the death of the other side goes unnoticed.
-            drop(self.newborn);
+            drop(self.process);
             return Ok(self.init);
         }
         match sibling_of(self.init, channel)? {
             Some(init) => Ok(init),
-            None if self.in_group && birth.enters_late() => {
+            None if self.in_group && clone_spec.enters_late() => {
                 tracing::debug!(
                     "no room for the middle process beside another: once more, with the groups joined last"
                 );
-                self.newborn.join_by(birth.all_groups()?);
-                let again = spawn(plan, self.newborn, &without)?;
-                drop(again.newborn);
+                self.process.join_by(clone_spec.all_groups()?);
+                let again = spawn(plan, self.process, &without)?;
+                drop(again.process);
                 sibling_of(again.init, channel)?.ok_or_else(|| cannot_clone(Errno::AGAIN, None))
             }
             None => Err(cannot_clone(Errno::AGAIN, None)),
@@ -298,13 +306,15 @@ fn cannot_clone(errno: Errno, group: Option<BorrowedFd<'_>>) -> Failure {
 /// The process that the middle one has made; `None` when there is no room for it.
 // As above.
 #[inline(never)]
-fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Option<Init>, Failure> {
+fn sibling_of(middle: Child, channel: &HostEnd) -> Result<Option<Child>, Failure> {
     let pidfd = middle.pidfd().explain(|| "the process that joins namespaces")?;
     let pid = match channel.receive_pid(pidfd.as_fd()) {
         Ok(pid) => pid,
-        Err(Told::NoRoom) => return Ok(None),
-        Err(Told::Failed(text)) => return Err(Failure::new(text)),
-        Err(Told::Unheard(error)) => return Err(error).explain(|| "cannot hear the process that joins namespaces"),
+        Err(PidReport::NoRoom) => return Ok(None),
+        Err(PidReport::Failed(text)) => return Err(Failure::new(text)),
+        Err(PidReport::Unheard(error)) => {
+            return Err(error).explain(|| "cannot hear the process that joins namespaces");
+        }
     };
     let pid = pid
         .and_then(Pid::from_raw)
@@ -314,7 +324,7 @@ fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Option<Init>, Failure> 
     drop(middle);
     // The sibling shares the middle's end of the channel: its first word must not come before the middle's.
     channel.go().explain(|| "init is gone")?;
-    Ok(Some(Init {
+    Ok(Some(Child {
         pid,
         pidfd: Some(pidfd),
     }))
@@ -322,8 +332,8 @@ fn sibling_of(middle: Init, channel: &HostEnd) -> Result<Option<Init>, Failure> 
 
 // As above.
 #[inline(never)]
-fn be_middle(plan: &Plan, mut newborn: impl Newborn, flags: u64) -> i32 {
-    let made = newborn.enter_as_middle().and_then(|()| {
+fn run_middle_process(plan: &Plan, mut process: impl ChildProcess, flags: u64) -> i32 {
+    let made = process.enter_as_middle().and_then(|()| {
         let flags = flags | CloneFlags::CLONE_PARENT.bits() as u64;
         match clone3(&Clone { flags, cgroup: None }) {
             Err(Errno::AGAIN) => Ok(None),
@@ -333,20 +343,20 @@ fn be_middle(plan: &Plan, mut newborn: impl Newborn, flags: u64) -> i32 {
     let made = match made {
         Ok(Some(forked)) => Ok(forked),
         Ok(None) => {
-            let _ = newborn.channel().tell(&ToHost::NoRoom);
+            let _ = process.channel().tell(&ToHost::NoRoom);
             return 255;
         }
         Err(failure) => Err(failure),
     };
     match made {
-        Ok(Forked::Child) if newborn.channel().await_go() => newborn.run(plan),
+        Ok(Forked::Child) if process.channel().await_go() => process.run(plan),
         Ok(Forked::Child) => 255,
         Ok(Forked::Parent(pid, _)) => {
-            let _ = newborn.channel().tell(&ToHost::InitPid(pid.as_raw_nonzero().get()));
+            let _ = process.channel().tell(&ToHost::InitPid(pid.as_raw_nonzero().get()));
             0
         }
         Err(failure) => {
-            let _ = newborn.channel().tell(&ToHost::Failed(failure.to_string()));
+            let _ = process.channel().tell(&ToHost::Failed(failure.to_string()));
             255
         }
     }

@@ -35,7 +35,7 @@ pub fn set_up(root: &Root, socket: &OwnedFd, size: Option<(u16, u16)>, uid: u32)
 ///
 /// # Errors
 /// Named by `process.terminal`.
-pub fn set_up_for_guest(socket: &OwnedFd, size: Option<(u16, u16)>, uid: u32) -> Result<OwnedFd, Failure> {
+pub fn set_up_for_exec(socket: &OwnedFd, size: Option<(u16, u16)>, uid: u32) -> Result<OwnedFd, Failure> {
     let root = Root::open(Path::new("/")).explain(|| "cannot open the container's root")?;
     let (multiplexer, terminal) = open(&root, size, uid)?;
     hand_over(socket, &multiplexer)?;

@@ -12,7 +12,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
-use super::place::Place;
+use super::mask_target::Place;
 use super::root::{Root, clone_mount};
 use crate::init::failure::{Explain, Failure};
 

@@ -25,7 +25,7 @@ pub fn mount_all(
     root: &mut Root,
     mounts: &[Mount],
     cgroups: &cgroup_mount::View,
-    id_mapped: &[(usize, OwnedFd)],
+    idmap_mounts: &[(usize, OwnedFd)],
     procfs: &OwnedFd,
 ) -> Result<(), Failure> {
     for (index, mount) in mounts.iter().enumerate() {
@@ -39,7 +39,7 @@ pub fn mount_all(
                 recursive,
                 links,
             } => {
-                let made = id_mapped.iter().find(|(i, _)| *i == index);
+                let made = idmap_mounts.iter().find(|(i, _)| *i == index);
                 match made {
                     Some((_, tree)) => bind(root, mount, tree, *links),
                     None if links.copy && source.is_symlink() => copy_link(root, mount, source),

@@ -198,7 +198,16 @@ fn a_runtime_that_is_killed_leaves_nothing() {
     let Some(test) = Test::new() else { return };
     let c = running(&test, |_| ());
     for step in [
-        "exec:1", "exec:2", "exec:3", "exec:4", "exec:5", "guest:1", "guest:2", "guest:3", "guest:4", "init:9",
+        "exec:1",
+        "exec:2",
+        "exec:3",
+        "exec:4",
+        "exec:5",
+        "exec-child:1",
+        "exec-child:2",
+        "exec-child:3",
+        "exec-child:4",
+        "init:9",
     ] {
         // Debug builds end at the step; others run to their end.
         let out = exec(&c, &[], &["sh", "-c", "exit 9"])

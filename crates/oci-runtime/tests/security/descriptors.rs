@@ -379,7 +379,7 @@ fn the_process_of_exec_shows_nothing_before_it_joins() {
     }
     let c = test.container(&["sleep", "1000"]);
     c.run_detached().ok();
-    for step in ["guest:1", "guest:2", "guest:3"] {
+    for step in ["exec-child:1", "exec-child:2", "exec-child:3"] {
         let exec = c.verb("exec", &[]).arg("true").env("NUCLEUS_HOLD_AT", step);
         let running = exec.env("SECRET", "of-the-caller").spawn();
         let pid = held(&running);
@@ -389,14 +389,14 @@ fn the_process_of_exec_shows_nothing_before_it_joins() {
             "there is nothing to hide"
         );
         assert_eq!(of(pid, "environ").trim_matches('\0'), "", "at {step}");
-        if step != "guest:1" {
+        if step != "exec-child:1" {
             let strangers: Vec<String> = of(pid, "cgroup")
                 .lines()
                 .zip(of(c.pid(), "cgroup").lines())
                 .filter(|(own, of_init)| own != of_init)
                 .map(|(own, _)| own.to_owned())
                 .collect();
-            let are_allowed = step == "guest:2" && strangers.iter().all(|line| line.contains(":pids:"));
+            let are_allowed = step == "exec-child:2" && strangers.iter().all(|line| line.contains(":pids:"));
             assert!(strangers.is_empty() || are_allowed, "at {step}: {strangers:?}");
         }
         end(pid, running);

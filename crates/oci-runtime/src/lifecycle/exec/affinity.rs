@@ -1,7 +1,7 @@
 //! `process.execCPUAffinity`: the CPUs of a further process before it enters the container's control groups.
 //!
 //! It is born into the v2 group, so that "before" is us: we move to these CPUs, make the process, and move back. The
-//! CPUs for the time after are set by the process itself, see `init::joined`.
+//! CPUs for the time after are set by the process itself, see `init::exec_child`.
 
 use nucleus_sys::sched;
 
@@ -25,7 +25,7 @@ pub fn initially<T>(cpus: Option<&CpuAffinity>, work: impl FnOnce() -> Result<T,
     };
     let what = || "process.execCPUAffinity.initial: the kernel refuses it";
     let before = sched::affinity().explain(what)?;
-    crate::init::joined::show_cpus(initial);
+    crate::init::exec_child::show_cpus(initial);
     sched::set_affinity(None, initial).explain(what)?;
     let done = work();
     // Where we wait for it matters to nobody but us.

@@ -6,8 +6,8 @@
 //! from the state directory; the bundle is only needed for what the caller leaves out.
 
 mod affinity;
+mod defaults;
 mod hold;
-mod shared;
 pub(super) mod target;
 
 use std::cell::Cell;
@@ -22,18 +22,20 @@ use nucleus_core::{ContainerId, Operation, Process, Status, Store};
 use super::host::{Host, in_user_namespace, oom_score_for_init};
 use super::pid_file::PidFile;
 use super::pidfd_socket::PidfdSocket;
-use super::spawn::{Birth, Init, spawn};
+use super::spawn::{Child, CloneSpec, spawn};
 use super::terminal::Terminal;
-use super::{Container, Error, Result, Warn, cgroup_of, foreground, grant, hook_state, listener, resctrl};
+use super::{
+    Container, Error, Result, Warn, apply_rlimits_and_scheduler, cgroup_of, foreground, hook_state, listener, resctrl,
+};
 use crate::channel::{self, HostEnd, ToHost};
-use crate::init::Last;
+use crate::init::FinalStage;
+use crate::init::exec_child::{ExecContext, JoinTarget};
 use crate::init::failure::{Explain, Failure};
-use crate::init::joined::{Guest, Way};
 use crate::plan::exec::Changes;
 use crate::plan::{self, CpuAffinity, Namespaces, Plan};
 use crate::security::lsm;
 use crate::spec;
-pub use shared::record;
+pub use defaults::record;
 
 /// What the command line says about the process to be added.
 #[derive(Debug)]
@@ -138,8 +140,8 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
     plan::scheduling::stage_cpus(loaded.cpu_affinity.as_ref(), &mut process)?;
     let annotations = &container.state.annotations;
     process.keep_groups = annotations.contains_key(plan::annotations::KEEP_GROUPS);
-    shared::fill_in(&mut process, &container.state.exec);
-    let seccomp = shared::filter(container)?;
+    defaults::fill_in(&mut process, &container.state.exec);
+    let seccomp = defaults::filter(container)?;
     warnings.iter().for_each(|warning| warn(warning));
     // Each exec would repeat on the program's own stderr what `create` has reported.
     quiet.iter().for_each(|warning| tracing::debug!("{warning}"));
@@ -147,7 +149,7 @@ fn compile(container: &Container, namespaces: Namespaces, options: &Options, war
         process: Some(process),
         seccomp,
         namespaces,
-        ..shared::domain(&container.state.exec)
+        ..defaults::domain(&container.state.exec)
     };
     lsm::check(&plan)?;
     Ok(plan)
@@ -183,8 +185,8 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     let unified = unified.filter(|_| !unreachable);
     let (channel, guest_end) = channel::pair().explain(|| "cannot make a socket pair")?;
     let joins = plan.namespaces.join.iter().fold(0, |bits, (bit, _)| bits | bit);
-    let guest = Guest {
-        last: Last {
+    let child = ExecContext {
+        stage: FinalStage {
             channel: guest_end,
             exec_fifo: None,
             hold: options.wait_fifo.as_deref().map(hold::open).transpose()?,
@@ -197,7 +199,7 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
             is_readable: false,
             hook_state: hook_state(&container.state),
         },
-        way: Some(Way {
+        target: Some(JoinTarget {
             init: init.pidfd().try_clone_to_owned().explain(|| "init")?,
             core_cookie_of: container.state.exec.core_scheduling.then(|| init.pid()),
             namespaces: joins,
@@ -215,26 +217,26 @@ fn add(init: &Process, container: &Container, plan: &Plan, options: &Options) ->
     crate::step("exec:4", "clone3");
     let beside_init = || target::cgroup_of(init, cgroups.unified()?);
     let by_writing = || cgroups.full_joiner();
-    let birth = Birth::of_guest(joins, unified.as_ref().map(AsFd::as_fd), &beside_init, &by_writing);
-    let born = || spawn(plan, guest, &birth)?.await_birth(plan, &birth, &channel);
+    let clone_spec = CloneSpec::of_exec(joins, unified.as_ref().map(AsFd::as_fd), &beside_init, &by_writing);
+    let born = || spawn(plan, child, &clone_spec)?.wait_for_clone(plan, &clone_spec, &channel);
     let cpus = affinity::of(plan);
-    let mut guest = affinity::initially(cpus, born).map_err(Error::Start)?;
+    let mut child = affinity::initially(cpus, born).map_err(Error::Start)?;
     if cpus.is_none_or(|cpus| *cpus == CpuAffinity::default()) {
-        super::affinity::reset(guest.pid());
+        super::affinity::reset(child.pid());
     }
     if unreachable {
-        cgroups.attach(guest.pid())?;
+        cgroups.attach(child.pid())?;
     }
     crate::step("exec:5", "serve");
-    resctrl::join(&container.state.exec.resctrl, guest.pid()).map_err(Error::Start)?;
-    await_ready(plan, &mut guest, &channel, (init, container)).map_err(Error::Start)?;
+    resctrl::join(&container.state.exec.resctrl, child.pid()).map_err(Error::Start)?;
+    await_ready(plan, &mut child, &channel, (init, container)).map_err(Error::Start)?;
     let master = terminal.master()?;
-    pidfd_socket.send("setns", &guest)?;
+    pidfd_socket.send("setns", &child)?;
     // Only now: a process in a paused container waits, and until then a signal ends us, and with us the process. From
     // here on every signal is for the program.
     let signals = (!options.detach).then(foreground::block_signals).transpose()?;
     Ok(Added {
-        process: let_go(guest, &channel, options)?,
+        process: let_go(child, &channel, options)?,
         terminal: master,
         signals,
     })
@@ -250,23 +252,23 @@ fn late_group(cgroups: &nucleus_cgroup::Record, joins: u64) -> Option<PathBuf> {
 /// Waits until the process stands before its execve, and does what it cannot do itself.
 fn await_ready(
     plan: &Plan,
-    guest: &mut Init,
+    child: &mut Child,
     channel: &HostEnd,
     (init, container): (&Process, &Container),
 ) -> std::result::Result<(), Failure> {
     loop {
         match channel.receive().explain(|| "cannot hear the process")? {
-            Some(ToHost::Ready) => return grant(plan, guest.pid()),
+            Some(ToHost::Ready) => return apply_rlimits_and_scheduler(plan, child.pid()),
             Some(ToHost::Listener(number)) => {
                 let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
                 let agent = agent.ok_or_else(|| Failure::new("the process: unexpected message"))?;
-                let pidfd = guest.pidfd().explain(|| "process")?;
+                let pidfd = child.pidfd().explain(|| "process")?;
                 let seen = listener::Seen {
                     state: &hook_state(&container.state),
                     status: container.seen.status.as_str(),
                     init: init.pid(),
                 };
-                listener::hand_over(agent, guest.pid(), pidfd, number, seen)?;
+                listener::hand_over(agent, child.pid(), pidfd, number, seen)?;
                 channel.go().explain(|| "the process")?;
             }
             Some(ToHost::Failed(text)) => return Err(Failure::new(text)),
@@ -274,7 +276,7 @@ fn await_ready(
             None => {
                 return Err(Failure::new(format!(
                     "the process ended while it was set up: {}",
-                    guest.epitaph()
+                    child.epitaph()
                 )));
             }
         }
@@ -282,8 +284,8 @@ fn await_ready(
 }
 
 /// Writes the pid file, lets the process execute the program, and hears whether it did.
-fn let_go(guest: Init, channel: &HostEnd, options: &Options) -> Result<Process> {
-    let pid_file = PidFile::write(options.pid_file.as_deref(), guest.pid())?;
+fn let_go(child: Child, channel: &HostEnd, options: &Options) -> Result<Process> {
+    let pid_file = PidFile::write(options.pid_file.as_deref(), child.pid())?;
     match channel.go() {
         // One that has died since is reported by its exit code.
         Ok(()) | Err(rustix::io::Errno::PIPE) => {}
@@ -302,12 +304,12 @@ fn let_go(guest: Init, channel: &HostEnd, options: &Options) -> Result<Process> 
     if let Some(file) = pid_file {
         file.keep();
     }
-    released(guest)
+    released(child)
 }
 
 /// The process, which is no longer killed when the runtime fails.
-fn released(guest: Init) -> Result<Process> {
-    let pid = guest.pid();
-    let pidfd = guest.release().ok_or(rustix::io::Errno::SRCH).explain(|| "process")?;
+fn released(child: Child) -> Result<Process> {
+    let pid = child.pid();
+    let pidfd = child.release().ok_or(rustix::io::Errno::SRCH).explain(|| "process")?;
     Ok(Process::new(pid, pidfd))
 }

@@ -10,28 +10,28 @@ use rustix::io::Errno;
 use nucleus_core::{ContainerState, Durability, Phase, Process, ProcessIdentity, Reservation};
 
 use super::record::record_of;
-use super::{Compiled, Made, Options, Until};
+use super::{Compiled, Made, Options, StartMode};
 use crate::channel::{self, HostEnd, ToHost};
 use crate::hooks;
 use crate::init::failure::{Explain, Failure};
-use crate::init::{self, Inputs, Last};
+use crate::init::{self, FinalStage, InitContext};
 use crate::lifecycle::affinity;
 use crate::lifecycle::host::{self, Host, cgroup_view};
 use crate::lifecycle::notify::{self, Notify};
 use crate::lifecycle::pid_file::PidFile;
 use crate::lifecycle::pidfd_socket::PidfdSocket;
 use crate::lifecycle::resctrl::Resctrl;
-use crate::lifecycle::spawn::{Birth, Init, spawn};
+use crate::lifecycle::spawn::{Child, CloneSpec, spawn};
 use crate::lifecycle::terminal::Terminal;
 use crate::lifecycle::{
-    Error, Result, SECCOMP_FILE, Warn, delete, device_nodes, grant, hook_state, id_mapped, id_maps, keyring_of,
-    listener, net_devices,
+    Error, Result, SECCOMP_FILE, Warn, apply_rlimits_and_scheduler, delete, device_nodes, hook_state, id_maps,
+    idmap_mounts, keyring_of, listener, net_devices,
 };
 use crate::network::devices::Moved;
 use crate::plan::{Hook, Plan};
 
 /// A container that is being made. Dropped, it is removed again: see [`Reservation`].
-pub struct Making {
+pub struct ContainerBuilder {
     /// Removed again unless the container is committed; before the directory that tells of it.
     pub cgroup: Option<nucleus_cgroup::Cgroup>,
     pub reservation: Reservation,
@@ -43,19 +43,19 @@ pub struct Making {
     pub pid_file: Option<PidFile>,
 }
 
-impl Making {
+impl ContainerBuilder {
     /// Steps 3 to 8, up to an init that waits.
     pub fn go(
         &mut self,
         options: &Options,
         compiled: Compiled,
-        until: Until,
+        start_mode: StartMode,
         (terminal, pidfd_socket): (&mut Terminal, &PidfdSocket),
         join: Vec<(u64, OwnedFd, String)>,
-    ) -> Result<(Init, HostEnd, Option<OwnedFd>, Vec<Hook>)> {
+    ) -> Result<(Child, HostEnd, Option<OwnedFd>, Vec<Hook>)> {
         affinity::of_runtime(&compiled.plan).map_err(Error::Start)?;
         self.record(&compiled)?;
-        let (exec_fifo, notify) = self.fill_directory(options, &compiled, until)?;
+        let (exec_fifo, notify) = self.fill_directory(options, &compiled, start_mode)?;
         let Compiled { plan, host, cgroup, .. } = compiled;
         crate::step("4", "cgroup");
         let mut cgroup = cgroup.create()?;
@@ -67,8 +67,8 @@ impl Making {
         let (channel, init_end) = channel::pair().explain(|| "cannot make a socket pair")?;
         let network = net_devices::joined_network(&plan, &join)?;
         let joiner = cgroup.joiner()?;
-        let inputs = Inputs {
-            last: Last {
+        let context = InitContext {
+            stage: FinalStage {
                 channel: init_end,
                 exec_fifo,
                 hold: None,
@@ -83,7 +83,7 @@ impl Making {
             },
             joiner: (!joiner.is_empty()).then_some(joiner),
             join,
-            id_mapped: trees(&plan, notify)?,
+            idmap_mounts: trees(&plan, notify)?,
             device_nodes: device_nodes::trees(&plan, &self.reservation)?,
             cgroups: view,
             procfs: host::open_procfs()?,
@@ -93,7 +93,7 @@ impl Making {
             no_pivot: options.no_pivot,
             adopted: cgroup.adopts(),
         };
-        let mut init = clone_init(&plan, inputs, &mut cgroup, &channel)?;
+        let mut init = clone_init(&plan, context, &mut cgroup, &channel)?;
         if let Some(resctrl) = &mut self.resctrl {
             resctrl.apply(init.pid()).map_err(Error::Start)?;
             self.state.resctrl = resctrl.made().to_vec();
@@ -123,14 +123,14 @@ impl Making {
         &mut self,
         options: &Options,
         compiled: &Compiled,
-        until: Until,
+        start_mode: StartMode,
     ) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
-        let exec_fifo = match until {
-            Until::Start => {
+        let exec_fifo = match start_mode {
+            StartMode::WaitForStart => {
                 self.reservation.make_fifo()?;
                 Some(self.reservation.open_fifo_for_init()?)
             }
-            Until::Now => None,
+            StartMode::Immediately => None,
         };
         if let Some(filter) = &compiled.plan.seccomp {
             self.reservation.write_blob(SECCOMP_FILE, &filter.program)?;
@@ -139,14 +139,14 @@ impl Making {
             .notify
             .then(|| notify::prepare(&self.reservation))
             .transpose()?;
-        if let (Some(socket), Until::Now) = (&options.notify_socket, until) {
+        if let (Some(socket), StartMode::Immediately) = (&options.notify_socket, start_mode) {
             self.notify = Notify::listen(socket, &self.reservation)?;
         }
         Ok((exec_fifo, notify))
     }
 
     /// Steps 7 and 8: whoever has asked is told which process it is.
-    fn tell(&mut self, options: &Options, init: &Init, pidfd_socket: &PidfdSocket) -> Result<()> {
+    fn tell(&mut self, options: &Options, init: &Child, pidfd_socket: &PidfdSocket) -> Result<()> {
         crate::step("7", "commit");
         self.identify(init)?;
         self.state.phase = Phase::Created;
@@ -162,7 +162,7 @@ impl Making {
     }
 
     /// Step 6: does for init what it cannot do itself, until it is ready.
-    fn serve(&mut self, plan: &Plan, host: &Host, init: &mut Init, channel: &HostEnd) -> Result<()> {
+    fn serve(&mut self, plan: &Plan, host: &Host, init: &mut Child, channel: &HostEnd) -> Result<()> {
         let gone = |_| Error::Start(Failure::new("init is gone"));
         if plan.namespaces.creates(CloneFlags::CLONE_NEWUSER.bits() as u64) {
             id_maps::write(plan, host, init.pid()).map_err(Error::Start)?;
@@ -172,7 +172,7 @@ impl Making {
             match channel.receive().explain(|| "cannot hear init")? {
                 Some(ToHost::Ready) => {
                     affinity::at_start(plan, init.pid()).map_err(Error::Start)?;
-                    return grant(plan, init.pid()).map_err(Error::Start);
+                    return apply_rlimits_and_scheduler(plan, init.pid()).map_err(Error::Start);
                 }
                 Some(ToHost::Listener(number)) => {
                     self.hand_over_listener(plan, init, number).map_err(Error::Start)?;
@@ -190,7 +190,7 @@ impl Making {
                     channel.go().map_err(gone)?;
                 }
                 Some(ToHost::Failed(text)) => return Err(Error::Start(Failure::new(text))),
-                Some(ToHost::InitPid(_) | ToHost::Born | ToHost::NoRoom | ToHost::Step(_)) => {
+                Some(ToHost::InitPid(_) | ToHost::Started | ToHost::NoRoom | ToHost::Step(_)) => {
                     return Err(Error::Start(Failure::new("init: unexpected message")));
                 }
                 None => {
@@ -203,12 +203,12 @@ impl Making {
         }
     }
 
-    fn identify(&mut self, init: &Init) -> Result<()> {
+    fn identify(&mut self, init: &Child) -> Result<()> {
         self.state.init = Some(ProcessIdentity::of(init.pid(), init.pidfd().explain(|| "init")?)?);
         Ok(())
     }
 
-    fn hand_over_listener(&self, plan: &Plan, init: &Init, number: i32) -> std::result::Result<(), Failure> {
+    fn hand_over_listener(&self, plan: &Plan, init: &Child, number: i32) -> std::result::Result<(), Failure> {
         let to = plan.seccomp.as_ref().and_then(|seccomp| seccomp.listener.as_ref());
         let to = to.ok_or_else(|| Failure::new("init: unexpected message"))?;
         let pidfd = init.pidfd().explain(|| "init")?;
@@ -220,7 +220,7 @@ impl Making {
         listener::hand_over(to, init.pid(), pidfd, number, seen)
     }
 
-    fn run_create_hooks(&mut self, plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {
+    fn run_create_hooks(&mut self, plan: &Plan, init: &Child) -> std::result::Result<(), Failure> {
         self.hooks_ran = true;
         let state = hook_state(&self.state).json("creating", init.pid());
         let side = hooks::Side::Host {
@@ -243,7 +243,7 @@ impl Making {
     /// Step 7: from here on the directory answers for the container, and init may go on.
     pub fn commit(
         mut self,
-        init: Init,
+        init: Child,
         channel: HostEnd,
         terminal: Option<OwnedFd>,
         poststart: Vec<Hook>,
@@ -293,12 +293,12 @@ fn callers_umask(plan: &Plan) -> Mode {
 
 /// The mounts that init is given as descriptors, each with its index; that for the service manager is the last one.
 fn trees(plan: &Plan, notify: Option<OwnedFd>) -> Result<Vec<(usize, OwnedFd)>> {
-    let mut trees = id_mapped::trees(plan)?;
+    let mut trees = idmap_mounts::trees(plan)?;
     trees.extend(notify.map(|tree| (plan.mounts.len() - 1, tree)));
     Ok(trees)
 }
 
-fn write_time_offsets(plan: &Plan, init: &Init) -> std::result::Result<(), Failure> {
+fn write_time_offsets(plan: &Plan, init: &Child) -> std::result::Result<(), Failure> {
     let path = format!("/proc/{}/timens_offsets", init.pid().as_raw_nonzero());
     let offsets = plan.time_offsets.as_deref().unwrap_or_default();
     std::fs::write(&path, offsets).explain(|| format!("linux.timeOffsets: cannot write {path}"))
@@ -309,21 +309,28 @@ fn write_time_offsets(plan: &Plan, init: &Init) -> std::result::Result<(), Failu
 /// On v1 device rules go in one by one, first of all the one that denies everything: init must not make its devices
 /// meanwhile. On v2 a program is attached whole, beside init's work. systemd takes in a process that is there, and init
 /// waits until it has.
-fn clone_init(plan: &Plan, inputs: Inputs, cgroup: &mut nucleus_cgroup::Cgroup, channel: &HostEnd) -> Result<Init> {
-    let limits_first = inputs.joiner.is_some();
+fn clone_init(
+    plan: &Plan,
+    context: InitContext,
+    cgroup: &mut nucleus_cgroup::Cgroup,
+    channel: &HostEnd,
+) -> Result<Child> {
+    let limits_first = context.joiner.is_some();
     if limits_first {
         cgroup.apply_limits()?;
     }
     crate::step("5", "clone3");
     let by_writing = || cgroup.full_joiner();
     let make_threaded = || cgroup.make_threaded();
-    let birth = Birth::of_init(&plan.namespaces, cgroup.unified_dir(), &make_threaded, &by_writing);
-    let cloned = spawn(plan, inputs, &birth).map_err(Error::Start)?;
+    let clone_spec = CloneSpec::of_init(&plan.namespaces, cgroup.unified_dir(), &make_threaded, &by_writing);
+    let cloned = spawn(plan, context, &clone_spec).map_err(Error::Start)?;
     crate::step("6", "serve");
     if !limits_first && !cgroup.adopts() {
         cgroup.apply_limits()?;
     }
-    let init = cloned.await_birth(plan, &birth, channel).map_err(Error::Start)?;
+    let init = cloned
+        .wait_for_clone(plan, &clone_spec, channel)
+        .map_err(Error::Start)?;
     if cgroup.adopts() {
         cgroup.adopt(init.pid())?;
         cgroup.apply_limits()?;

@@ -20,7 +20,10 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::failure::{Explain, Failure};
-use super::{Last, Newborn, be_unreadable, join_keyring, process, scheduling, take_place, tie_to_runtime};
+use super::{
+    ChildProcess, FinalStage, be_unreadable, join_cgroups_and_set_oom_score, join_keyring, process, scheduling,
+    tie_to_runtime,
+};
 use crate::channel::{InitEnd, ToHost};
 use crate::plan::Plan;
 use crate::rootfs::console;
@@ -28,7 +31,7 @@ use crate::security::lsm;
 
 /// What leads into the container.
 #[derive(Debug)]
-pub struct Way {
+pub struct JoinTarget {
     /// A pidfd of the container's init.
     pub init: OwnedFd,
     /// The init whose core scheduling cookie the process gets.
@@ -46,12 +49,12 @@ pub struct Way {
 
 /// What a further process gets besides the plan.
 #[derive(Debug)]
-pub struct Guest {
+pub struct ExecContext {
     /// What the last steps need.
-    pub last: Last,
+    pub stage: FinalStage,
     /// The way in; `None` once it was gone.
-    pub way: Option<Way>,
-    /// What joins [`Way::late`], once the way was gone.
+    pub target: Option<JoinTarget>,
+    /// What joins [`JoinTarget::late`], once the way was gone.
     pub late_joiner: Joiner,
     /// Name of the session keyring; `None` to keep the caller's.
     pub keyring: Option<CString>,
@@ -61,50 +64,52 @@ pub struct Guest {
     pub procfs: Option<OwnedFd>,
 }
 
-impl Newborn for Guest {
+impl ChildProcess for ExecContext {
     fn channel(&self) -> &InitEnd {
-        &self.last.channel
+        &self.stage.channel
     }
 
     fn close_all_others(&self) {
-        let way = self.way.iter().flat_map(|way| {
-            let groups = way.joiner.fds();
-            groups.chain(way.root.iter().map(AsFd::as_fd)).chain([way.init.as_fd()])
+        let target = self.target.iter().flat_map(|target| {
+            let groups = target.joiner.fds();
+            groups
+                .chain(target.root.iter().map(AsFd::as_fd))
+                .chain([target.init.as_fd()])
         });
-        self.last
-            .close_all_others(way.chain(self.console_socket.iter().chain(&self.procfs).map(AsFd::as_fd)));
+        self.stage
+            .close_all_others(target.chain(self.console_socket.iter().chain(&self.procfs).map(AsFd::as_fd)));
     }
 
     fn enter_as_middle(&mut self) -> Result<(), Failure> {
-        match self.way.take() {
-            Some(mut way) => {
-                if let Some(late) = &way.late {
-                    self.late_joiner = way.joiner.split_off(late);
+        match self.target.take() {
+            Some(mut target) => {
+                if let Some(late) = &target.late {
+                    self.late_joiner = target.joiner.split_off(late);
                 }
-                enter(&self.last, way)
+                enter(&self.stage, target)
             }
             None => Ok(()),
         }
     }
 
     fn join_by(&mut self, joiner: Joiner) {
-        if let Some(way) = &mut self.way {
-            way.joiner = joiner;
+        if let Some(target) = &mut self.target {
+            target.joiner = joiner;
         }
     }
 
     fn run(mut self, plan: &Plan) -> i32 {
         let set_up = set_up(plan, &mut self);
-        let last = self.into_last();
-        match set_up.and_then(|()| process::become_user_program(plan, &last)) {
+        let stage = self.into_final_stage();
+        match set_up.and_then(|()| process::become_user_program(plan, &stage)) {
             Ok(never) => match never {},
             Err(failure) => {
-                if last.started.get() {
+                if stage.started.get() {
                     let text = format!("exec failed: {failure}\n");
                     let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
                 } else {
                     // One that cannot be sent is reported as the end of this process.
-                    let _ = last.channel.tell(&ToHost::Failed(failure.to_string()));
+                    let _ = stage.channel.tell(&ToHost::Failed(failure.to_string()));
                 }
                 255
             }
@@ -112,37 +117,37 @@ impl Newborn for Guest {
     }
 }
 
-impl Guest {
+impl ExecContext {
     /// What the last steps need; every other descriptor is closed.
-    fn into_last(self) -> Last {
-        let mut last = self.last;
+    fn into_final_stage(self) -> FinalStage {
+        let mut stage = self.stage;
         // Closed all at once below, not each by its owner.
-        std::mem::forget((self.way, self.console_socket, self.procfs));
-        last.close_what_the_program_does_not_get();
-        last
+        std::mem::forget((self.target, self.console_socket, self.procfs));
+        stage.close_what_the_program_does_not_get();
+        stage
     }
 }
 
 /// Steps 1 and 2.
-fn enter(last: &Last, way: Way) -> Result<(), Failure> {
-    crate::step("guest:1", "tie to the runtime, control groups");
+fn enter(stage: &FinalStage, target: JoinTarget) -> Result<(), Failure> {
+    crate::step("exec-child:1", "tie to the runtime, control groups");
     tie_to_runtime()?;
-    take_place(last, Some(&way.joiner))?;
-    if let Some(init) = way.core_cookie_of {
+    join_cgroups_and_set_oom_score(stage, Some(&target.joiner))?;
+    if let Some(init) = target.core_cookie_of {
         match sched::join_core_cookie(init) {
             // Where no core has two threads there are no cookies.
             Ok(()) | Err(Errno::NODEV) => {}
             other => other.explain(|| "core scheduling: cannot join the container's cookie")?,
         }
     }
-    crate::step("guest:2", "namespaces");
+    crate::step("exec-child:2", "namespaces");
     be_unreadable()?;
-    let kinds = CloneFlags::from_bits_retain(way.namespaces as i32);
-    join(&way.init, kinds).explain(|| "cannot join the container's namespaces")?;
+    let kinds = CloneFlags::from_bits_retain(target.namespaces as i32);
+    join(&target.init, kinds).explain(|| "cannot join the container's namespaces")?;
     if kinds.contains(CloneFlags::CLONE_NEWUSER) {
         process::become_namespace_root()?;
     }
-    match &way.root {
+    match &target.root {
         Some(root) => {
             rustix::process::fchdir(root).explain(|| "cannot enter the container's root")?;
             rustix::process::chroot(".").explain(|| "chroot")
@@ -174,7 +179,7 @@ pub fn join(init: &OwnedFd, kinds: CloneFlags) -> Result<(), nix::errno::Errno> 
 
 /// The CPUs for the time in the control groups, `execCPUAffinity.final`. Without it those of the control groups, in place
 /// of the initial ones.
-fn settle(plan: &Plan) -> Result<(), Failure> {
+fn set_final_affinity(plan: &Plan) -> Result<(), Failure> {
     let asked = plan
         .process
         .as_ref()
@@ -198,28 +203,28 @@ pub fn show_cpus(mask: &[u64]) {
 }
 
 /// Steps 1 to 3, and of step 4 what the host's files are needed for.
-fn set_up(plan: &Plan, guest: &mut Guest) -> Result<(), Failure> {
-    guest.enter_as_middle()?;
-    let late = std::mem::take(&mut guest.late_joiner);
+fn set_up(plan: &Plan, context: &mut ExecContext) -> Result<(), Failure> {
+    context.enter_as_middle()?;
+    let late = std::mem::take(&mut context.late_joiner);
     late.join_self().map_err(|error| Failure::new(error.to_string()))?;
-    settle(plan)?;
+    set_final_affinity(plan)?;
     // The tie of a middle process is not inherited, and a change of user has cut our own.
     tie_to_runtime()?;
-    crate::step("guest:3", "session, keyring, terminal");
+    crate::step("exec-child:3", "session, keyring, terminal");
     rustix::process::setsid().explain(|| "setsid")?;
-    if let Some(name) = &guest.keyring {
-        if let (Some(procfs), Some(process)) = (&guest.procfs, &plan.process) {
+    if let Some(name) = &context.keyring {
+        if let (Some(procfs), Some(process)) = (&context.procfs, &plan.process) {
             lsm::set_key_create(process, procfs)?;
         }
         join_keyring(name)?;
     }
-    if let (Some(socket), Some(process)) = (guest.console_socket.take(), &plan.process) {
-        let terminal = console::set_up_for_guest(&socket, process.console_size, process.uid)?;
+    if let (Some(socket), Some(process)) = (context.console_socket.take(), &plan.process) {
+        let terminal = console::set_up_for_exec(&socket, process.console_size, process.uid)?;
         console::become_terminal(&terminal)?;
     }
-    if let (Some(procfs), Some(process)) = (&guest.procfs, &plan.process) {
+    if let (Some(procfs), Some(process)) = (&context.procfs, &plan.process) {
         lsm::set_exec(process, procfs)?;
     }
-    crate::step("guest:4", "rights");
+    crate::step("exec-child:4", "rights");
     scheduling::set_domain(plan)
 }

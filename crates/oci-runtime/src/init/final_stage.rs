@@ -1,6 +1,6 @@
 //! What init and a process of `exec` have in common when their last steps begin, and which descriptors are still open then.
 //!
-//! Called by `init` and `init::joined`. The rule: when a path of the image is looked up, only what the program gets is open,
+//! Called by `init` and `init::exec_child`. The rule: when a path of the image is looked up, only what the program gets is open,
 //! and what leads nowhere.
 
 use std::cell::Cell;
@@ -12,7 +12,7 @@ use crate::hooks;
 
 /// What the last steps need besides the plan: the same for init and for a process that `exec` adds.
 #[derive(Debug)]
-pub struct Last {
+pub struct FinalStage {
     /// The way to the host side.
     pub channel: InitEnd,
     /// The exec FIFO, open for reading and writing; `None` for `run` and `exec`.
@@ -37,7 +37,7 @@ pub struct Last {
     pub hook_state: hooks::State,
 }
 
-impl Last {
+impl FinalStage {
     /// Closes all descriptors but these, `more`, and the standard streams.
     pub(super) fn close_all_others<'a>(&'a self, more: impl Iterator<Item = BorrowedFd<'a>>) {
         let mut keep = vec![self.channel.as_fd()];
