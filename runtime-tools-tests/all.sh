@@ -49,7 +49,7 @@ cargo_tests() {
 descriptors_on_v2() {
     # shellcheck disable=SC2016 # for the inner shell
     unshare --mount --propagation private bash -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && "$@"' \
-        bash cargo test --locked --package oci-runtime --test security descriptors
+        bash cargo test --locked --workspace --test security descriptors
 }
 
 shell_scripts() { find .ci "$T" -type f \( -name '*.sh' -o -path .ci/run \); }

@@ -33,21 +33,21 @@ read -r -a guests <<<"${VM_GUESTS:-engines sid systemd init hybrid ${RUNTIME:+ic
 [ -n "${RUNTIME:-}" ] || echo 'SKIP - what the verbs cost: only a release build is measured (RUNTIME)'
 
 # --- what goes into the guests: static programs, all of them
-programs() { # programs PACKAGE TARGET...: builds tests and prints "NAME PATH" of each
-    local package=$1 target flags=()
-    shift
+programs() { # programs TARGET...: builds tests and prints "NAME PATH" of each
+    local target flags=()
     for target; do flags+=(--test "$target"); done
-    cargo test --quiet --locked --package "$package" "${flags[@]}" --no-run --message-format json \
+    # --workspace: as `cargo test` of everything builds them.
+    cargo test --quiet --locked --workspace "${flags[@]}" --no-run --message-format json \
         | jq -r 'select(.executable != null and .profile.test) | "\(.target.name) \(.executable)"'
 }
 share=$work/share
 mkdir -p "$share"
 if [ -z "${RUNTIME:-}" ]; then
-    RUNTIME=$(cargo build --quiet --locked --package oci-runtime --message-format json \
+    RUNTIME=$(cargo build --quiet --locked --workspace --bin nucleus --message-format json \
         | jq -r 'select(.executable != null and .target.name == "nucleus") | .executable')
 fi
 cp "$RUNTIME" "$share/nucleus"
-{ programs nucleus-cgroup cgroups && programs oci-runtime verbs config lifecycle exec; } | while read -r name path; do
+programs cgroups verbs config lifecycle exec | while read -r name path; do
     cp "$path" "$share/$name"
 done
 cp -r "$HERE"/guest/{tests,tests.d,engines} README.md docs/engines.md runtime-tools-tests/engines/documents.sh "$share/"
