@@ -13,7 +13,7 @@ BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test compare bench bench-smoke fuzz conformance test-engines stress guard test-bare lint manual install layout clean
+.PHONY: help build run prepared test compare bench bench-smoke fuzz conformance test-engines stress guard test-bare lint manual install layout clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -28,8 +28,12 @@ run: build ## makes a busybox bundle under .cache/ and runs a container in it
 	@RUNTIME=$(RUNTIME) $(TESTS)/bundle.sh .cache/bundle
 	@$(RUNTIME) run --bundle .cache/bundle hello-$$$$
 
-test: build ## everything that CI runs; ends with the counts
-	@$(TESTS)/deps.sh lint fuzz guard engines conformance compare bare
+# The build, and beside it what else the tests need. (Not in `test` itself: RUNTIME's name needs an installed rustc.)
+prepared:
+	@$(TESTS)/deps.sh build
+	@nice $(TESTS)/prepare.sh & prepare=$$!; make --no-print-directory build; built=$$?; wait $$prepare && exit $$built
+
+test: prepared ## everything that CI runs; ends with the counts
 	@$(use_host); RUNTIME=$(RUNTIME) $(TESTS)/all.sh
 
 # The benchmark and the floor that it measures against, beside the release binary.
