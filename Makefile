@@ -7,12 +7,13 @@ TESTS := runtime-tools-tests
 # The target is named because the binary is linked statically (.cargo/config.toml); it is always the host's.
 host = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # (The shell asks, not make: a recipe's lines are expanded before its first one has installed rustc.)
+# --workspace, where it is said: with the features that all members ask for together, a crate is built once for all of them.
 use_host = export CARGO_TERM_QUIET=true CARGO_BUILD_TARGET=$$(rustc -vV | sed -n 's/^host: //p')
 BINARY = target/$(host)/release/nucleus
 # The runtime under test; any other (RUNTIME=runc) shows whether a test judges rightly.
 RUNTIME ?= $(CURDIR)/$(BINARY)
 
-.PHONY: help build run test compare bench bench-smoke fuzz conformance test-engines stress guard test-bare lint manual install layout clean
+.PHONY: help build run prepared test compare bench bench-smoke fuzz conformance test-engines stress guard test-bare lint manual install layout clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -27,13 +28,16 @@ run: build ## makes a busybox bundle under .cache/ and runs a container in it
 	@RUNTIME=$(RUNTIME) $(TESTS)/bundle.sh .cache/bundle
 	@$(RUNTIME) run --bundle .cache/bundle hello-$$$$
 
-test: build ## everything that CI runs; ends with the counts
-	@$(TESTS)/deps.sh lint fuzz guard engines conformance compare bare
+# The build, and beside it what else the tests need. (Not in `test` itself: RUNTIME's name needs an installed rustc.)
+prepared:
+	@$(TESTS)/deps.sh build
+	@nice $(TESTS)/prepare.sh & prepare=$$!; make --no-print-directory build; built=$$?; wait $$prepare && exit $$built
+
+test: prepared ## everything that CI runs; ends with the counts
 	@$(use_host); RUNTIME=$(RUNTIME) $(TESTS)/all.sh
 
 # The benchmark and the floor that it measures against, beside the release binary.
-use_bench = cargo build --release --locked --package nucleus-bench \
-	&& cargo build --release --locked --package nucleus-sys --example floor \
+use_bench = cargo build --release --locked --workspace --bin nucleus-bench --example floor \
 	&& export RUNTIME=$(RUNTIME) BENCH=$(CURDIR)/target/$(host)/release/nucleus-bench \
 		FLOOR=$(CURDIR)/target/$(host)/release/examples/floor
 
@@ -67,7 +71,7 @@ stress: build ## 200 containers, 16 at a time (RUNTIME=... for another runtime)
 guard: build ## what each verb costs, in system calls and instructions, is no more than recorded (RECORD=1 records it)
 	@$(TESTS)/deps.sh guard vm
 	@$(use_host); NUCLEUS_TEST_RUNTIME=$(RUNTIME) $(if $(RECORD),NUCLEUS_TEST_RECORD=1) \
-		cargo test --quiet --locked --package oci-runtime --test cost -- --show-output
+		cargo test --quiet --locked --workspace --test cost -- --show-output
 	@RUNTIME=$(RUNTIME) $(TESTS)/vm/icount.sh $(if $(RECORD),record)
 
 test-bare: ## the README's commands in a fresh Debian 12 with git, make and ca-certificates alone
@@ -80,7 +84,8 @@ lint: build ## formatting, clippy, licences, shell scripts
 
 manual: ## man pages and shell completions, in target/share (from the flags that the binary parses with)
 	@$(TESTS)/deps.sh build
-	@$(use_host); rm -rf target/share && cargo run --quiet --locked --package nucleus-manual -- target/share
+	@$(use_host); rm -rf target/share && cargo build --locked --workspace --bin nucleus-manual \
+		&& target/$$CARGO_BUILD_TARGET/debug/nucleus-manual target/share
 
 install: build manual ## binary, man pages, shell completions to PREFIX (/usr/local), below DESTDIR
 	@install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/nucleus

@@ -23,9 +23,16 @@ stage() {
         echo '1 0 0' >>"$TALLY"
     else
         sed 's/^/    # /' "$log"
-        echo "not ok - $name"
+        echo "not ok - $name ($((SECONDS - start)) s)"
         echo '0 1 0' >>"$TALLY"
     fi
+}
+
+# counted COMMAND...: a stage that counts by itself.
+counted() {
+    local start=$SECONDS
+    "$@"
+    echo "# ${1#"$T/"}: $((SECONDS - start)) s"
 }
 
 # Each test of `cargo test` counts; a build that fails counts as one failure. A test that had to leave out itself or a part
@@ -49,7 +56,7 @@ cargo_tests() {
 descriptors_on_v2() {
     # shellcheck disable=SC2016 # for the inner shell
     unshare --mount --propagation private bash -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && "$@"' \
-        bash cargo test --locked --package oci-runtime --test security descriptors
+        bash cargo test --locked --workspace --test security descriptors
 }
 
 shell_scripts() { find .ci "$T" -type f \( -name '*.sh' -o -path .ci/run \); }
@@ -71,12 +78,13 @@ everything() {
     stage 'no path of the image leads through a descriptor (cgroup v2)' descriptors_on_v2
     stage 'the benchmark itself (smoke test)' make --no-print-directory bench-smoke
     stage 'fuzzing (config.json, other inputs)' "$T/fuzz.sh" "${FUZZ_SECONDS:-30}"
-    "$T/conformance/run.sh" # these count by themselves
-    "$T/compare/run.sh" sample
-    "$T/engines/run.sh"
-    "$T/stress.sh"
-    "$T/vm/test.sh"
-    "$T/bare.sh"
+    counted "$T/conformance/run.sh"
+    counted "$T/compare/run.sh" sample
+    counted "$T/engines/run.sh"
+    counted "$T/stress.sh"
+    counted "$T/vm/test.sh"
+    counted "$T/bare.sh"
+    echo "# all: $SECONDS s"
 }
 
 # The names, each with the first lines of the reason.

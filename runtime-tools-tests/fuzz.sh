@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the fuzz targets of fuzz/: fuzz.sh SECONDS [TARGET...], for that long each. Called by `make fuzz` and all.sh.
+# Runs the fuzz targets of fuzz/: fuzz.sh SECONDS [TARGET...], for that long, all at the same time. Called by `make fuzz` and
+# all.sh.
 # Rules: no nightly compiler and no cargo-fuzz is needed, as the flags are those that cargo-fuzz passes, but for the
 # sanitizer; an input that fails is kept in .cache/fuzz/ and printed.
 set -euo pipefail
@@ -37,17 +38,26 @@ seeds() { # seeds TARGET DIRECTORY: where the target begins
 
 corpus=$(mktemp -d)
 trap 'rm -rf "$corpus"' EXIT
-for target; do
+mkdir -p .cache/fuzz
+fuzz() {
+    local target=$1 file log=$corpus/$1.log
     mkdir "$corpus/$target"
-    mkdir -p .cache/fuzz
     seeds "$target" "$corpus/$target"
     if ! "target/fuzz/$CARGO_BUILD_TARGET/release/$target" "$corpus/$target" -max_total_time="$seconds" -max_len=65536 \
         -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
-        -artifact_prefix=".cache/fuzz/$target-" >"$corpus/log" 2>&1; then
-        file=$(sed -n 's/.*Test unit written to //p' "$corpus/log" | tail -n 1)
-        grep -aA 3 -e 'panicked at' -e '^==.*ERROR' "$corpus/log" | cut -c 1-1000 | head -n 20
+        -artifact_prefix=".cache/fuzz/$target-" >"$log" 2>&1; then
+        file=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
+        grep -aA 3 -e 'panicked at' -e '^==.*ERROR' "$log" | cut -c 1-1000 | head -n 20
         [ -z "$file" ] || { echo "the input that fails is kept in $file; it begins:" && head -c 4000 "$file" && echo; }
-        exit 1
+        return 1
     fi
-    echo "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$corpus/log") inputs in $seconds s, none fails"
+    echo "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s, none fails"
+}
+running=()
+for target; do
+    fuzz "$target" &
+    running+=($!)
 done
+failed=0
+for one in "${running[@]}"; do wait "$one" || failed=1; done
+exit $failed

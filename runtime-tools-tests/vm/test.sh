@@ -29,25 +29,31 @@ if ! "$HERE/../deps.sh" vm; then
 fi
 start=$SECONDS
 read -r -a only <<<"${VM_ONLY:-}"
-read -r -a guests <<<"${VM_GUESTS:-engines sid systemd init hybrid ${RUNTIME:+icount}}"
+read -r -a guests <<<"${VM_GUESTS:-sid engines systemd init ${RUNTIME:+icount} hybrid}"
 [ -n "${RUNTIME:-}" ] || echo 'SKIP - what the verbs cost: only a release build is measured (RUNTIME)'
 
 # --- what goes into the guests: static programs, all of them
-programs() { # programs PACKAGE TARGET...: builds tests and prints "NAME PATH" of each
-    local package=$1 target flags=()
-    shift
+programs() { # programs TARGET...: builds tests and prints "NAME PATH" of each
+    local target flags=()
     for target; do flags+=(--test "$target"); done
-    cargo test --quiet --locked --package "$package" "${flags[@]}" --no-run --message-format json \
+    # --workspace: as `cargo test` of everything builds them.
+    cargo test --quiet --locked --workspace "${flags[@]}" --no-run --message-format json \
         | jq -r 'select(.executable != null and .profile.test) | "\(.target.name) \(.executable)"'
 }
 share=$work/share
 mkdir -p "$share"
+with_sid() { [[ " ${guests[*]} " == *' sid '* ]]; }
+sid_image=
+if with_sid; then
+    "$HERE/image.sh" sid >"$work/image" 2>&1 &
+    sid_image=$!
+fi
 if [ -z "${RUNTIME:-}" ]; then
-    RUNTIME=$(cargo build --quiet --locked --package oci-runtime --message-format json \
+    RUNTIME=$(cargo build --quiet --locked --workspace --bin nucleus --message-format json \
         | jq -r 'select(.executable != null and .target.name == "nucleus") | .executable')
 fi
 cp "$RUNTIME" "$share/nucleus"
-{ programs nucleus-cgroup cgroups && programs oci-runtime verbs config lifecycle exec; } | while read -r name path; do
+programs cgroups verbs config lifecycle exec | while read -r name path; do
     cp "$path" "$share/$name"
 done
 cp -r "$HERE"/guest/{tests,tests.d,engines} README.md docs/engines.md runtime-tools-tests/engines/documents.sh "$share/"
@@ -55,7 +61,7 @@ runtime-tools-tests/engines/images.sh "$share/busybox.tar"
 runtime-tools-tests/engines/images.sh "$share/pause.tar" localhost/pause sleep 1000000
 strip --strip-debug "$share"/{nucleus,cgroups,verbs,config,lifecycle,exec}
 "$HERE/image.sh" >/dev/null
-if [[ " ${guests[*]} " == *' sid '* ]] && ! "$HERE/image.sh" sid >"$work/image" 2>&1; then
+if with_sid && ! wait "$sid_image"; then
     sed 's/^/    # /' "$work/image"
     echo 'SKIP - the guest sid: ITS IMAGE CANNOT BE MADE (above), so nothing is shown about the newest kernel, systemd, engines'
     count 0 0 1
@@ -63,7 +69,7 @@ if [[ " ${guests[*]} " == *' sid '* ]] && ! "$HERE/image.sh" sid >"$work/image" 
 fi
 echo "# test-vm: ready to run after $((SECONDS - start)) s"
 
-# --- the guests: each has one thread
+# --- the guests: each has one thread. The longest come first, so that all processors have work until the end.
 guest() {
     local mode=$1 flag=() begin=$SECONDS
     case $mode in

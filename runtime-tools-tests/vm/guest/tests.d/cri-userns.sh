@@ -38,7 +38,7 @@ supported() {
     containerd_up && mkdir -p /etc/cni/net.d || return 1
     # containerd reads this file when it appears.
     echo '{ "cniVersion": "1.0.0", "name": "vm", "plugins": [{ "type": "bridge", "bridge": "cni0", "isGateway": true,
-        "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.88.0.0/24" }]] } }] }' >/etc/cni/net.d/10-vm.conflist
+        "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.99.0.0/24" }]] } }] }' >/etc/cni/net.d/10-vm.conflist
     eventually is_supported
 }
 is_supported() {

@@ -193,8 +193,9 @@ kube_play() {
 	kind: Pod
 	metadata: { name: web }
 	spec:
+	  terminationGracePeriodSeconds: 0
 	  containers:
-	  - { name: c, image: $I, command: [sleep, "1000"], resources: { limits: { memory: 64Mi, cpu: 500m } } }
+	  - { name: c, image: $I, imagePullPolicy: Never, command: [sleep, "1000"], resources: { limits: { memory: 64Mi, cpu: 500m } } }
 	END
     podman kube play /tmp/web.yaml && podman kube generate web >/tmp/again.yaml \
         && podman inspect -f '{{.Id}}' web-c >/tmp/web.id || return 1
@@ -254,8 +255,8 @@ bridge() {
     local bad=0 ip
     start web --network podman -p 8080:80 $I sh -c 'echo served >/tmp/index.html; exec httpd -f -p 80 -h /tmp' || return 1
     ip=$(nsenter -t "$(pid_of web)" -n ip -4 -o addr show eth0 | awk '{ sub("/.*", "", $4); print $4 }')
-    eventually is 'its page' served curl -s "http://$ip/index.html" || bad=1
-    is 'its page, at the published port' served curl -s http://127.0.0.1:8080/index.html || bad=1
+    eventually is 'its page' served curl -s --max-time 5 "http://$ip/index.html" || bad=1
+    is 'its page, at the published port' served curl -s --max-time 10 http://127.0.0.1:8080/index.html || bad=1
     podman rm -f -t 0 web && gone web || bad=1
     return $bad
 }
