@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Everything that CI runs, in order: all.sh [lint] (only the checks that read the sources). Called by the Makefile, which
-# names the binary (RUNTIME) and the cargo target. A stage that fails does not stop the next ones.
+# Everything that CI runs, in order, two stages beside the others: all.sh [lint] (only the checks that read the sources).
+# Called by the Makefile, which names the binary (RUNTIME) and the cargo target. A stage that fails does not stop the next
+# ones.
 # Rule: the last line is `N passed, N failed, N skipped`, alone; stages report in another form. What has failed is named
 # once more just above it, since the end is what people and CI servers show.
 set -u
