@@ -16,7 +16,7 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 -Cllvm-args=-sanitizer-coverage-trace-compares"
 CARGO_BUILD_TARGET=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_BUILD_TARGET
-cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+nice -n 19 cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 
 seeds() { # seeds TARGET DIRECTORY: where the target begins
     local configs=crates/oci-runtime/tests/configs file name
