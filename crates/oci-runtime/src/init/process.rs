@@ -244,30 +244,31 @@ fn drop_rights(process: &Process, in_user_namespace: bool) -> Result<(), Failure
     set_capabilities(&sets)
 }
 
-/// With the filter loaded before it, a drop is only proven when the kernel has done it: a profile that answers in its place
-/// (`errnoRet: 0`) would leave the program with root's rights. prctl(2) is proven by [`drop_bounding_set`].
+/// Proves that the kernel itself has dropped the rights, if the filter was loaded before: a profile that answers in its place
+/// (`errnoRet: 0`) would leave the program with root's rights. [`drop_bounding_set`] proves prctl(2). No call is made that the
+/// drop has not made, because a profile may kill for any other.
 fn check_drop(process: &Process) -> Result<(), Failure> {
-    let pretended = |call: &str| {
-        let why = "the profile answers it in the kernel's place; allow it, or set process.noNewPrivileges";
-        Failure::new(format!("linux.seccomp: {call} has no effect: {why}"))
+    let effective = process.capabilities.unwrap_or_default().effective;
+    let lacks = |capability: CapabilitySet| effective & capability.bits() == 0;
+    // Without the capability nobody but root can become root. With it, the program could do so by itself.
+    let is_root = |id: u32, capability, become_root: fn() -> Result<(), Errno>| {
+        id != 0 && lacks(capability) && become_root().is_ok()
     };
-    if !process.keep_groups && !reaches_kernel(Call::SetGroups) {
-        return Err(pretended("setgroups"));
-    }
-    if !reaches_kernel(Call::SetCapabilities) {
-        return Err(pretended("capset"));
-    }
-    // A profile that refuses these two says nothing about the others.
-    let is_other = |ids: [u32; 3], wanted: u32| ids.iter().any(|id| *id != wanted);
-    let gids = nix::unistd::getresgid().map(|ids| [ids.real, ids.effective, ids.saved].map(nix::unistd::Gid::as_raw));
-    if gids.is_ok_and(|ids| is_other(ids, process.gid)) {
-        return Err(pretended("setresgid"));
-    }
-    let uids = nix::unistd::getresuid().map(|ids| [ids.real, ids.effective, ids.saved].map(nix::unistd::Uid::as_raw));
-    match uids.is_ok_and(|ids| is_other(ids, process.uid)) {
-        true => Err(pretended("setresuid")),
-        false => Ok(()),
-    }
+    let no_effect = if !process.keep_groups && !reaches_kernel(Call::SetGroups) {
+        "setgroups"
+    } else if !reaches_kernel(Call::SetCapabilities) {
+        "capset"
+    } else if is_root(process.gid, CapabilitySet::SETGID, || set_gids(Gid::ROOT)) {
+        "setresgid"
+    } else if is_root(process.uid, CapabilitySet::SETUID, || set_uids(Uid::ROOT)) {
+        "setresuid"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(format!(
+        "linux.seccomp: {no_effect} has no effect: the profile answers it in the kernel's place; allow it, or set \
+         process.noNewPrivileges"
+    )))
 }
 
 /// Ends at the first capability that the kernel does not know, which proves that prctl(2) reaches it.
@@ -296,12 +297,16 @@ fn set_ids(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {
     if !process.keep_groups {
         set_groups(process, in_user_namespace)?;
     }
-    let gid = Gid::from_raw(process.gid);
+    set_gids(Gid::from_raw(process.gid)).explain(|| format!("process.user.gid: cannot become {}", process.gid))?;
+    set_uids(Uid::from_raw(process.uid)).explain(|| format!("process.user.uid: cannot become {}", process.uid))
+}
+
+fn set_gids(gid: Gid) -> Result<(), Errno> {
     rustix::thread::set_thread_res_gid(gid, gid, gid)
-        .explain(|| format!("process.user.gid: cannot become {}", process.gid))?;
-    let uid = Uid::from_raw(process.uid);
+}
+
+fn set_uids(uid: Uid) -> Result<(), Errno> {
     rustix::thread::set_thread_res_uid(uid, uid, uid)
-        .explain(|| format!("process.user.uid: cannot become {}", process.uid))
 }
 
 fn set_groups(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {

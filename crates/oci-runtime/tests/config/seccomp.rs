@@ -163,10 +163,12 @@ fn an_allow_list() {
     });
     let out = c.run().exits(1);
     assert!(out.stderr.contains("No space left on device"), "errno 28: {out}");
-    // With privileges to gain the filter is loaded earlier; it must not hinder the runtime itself.
+    // With privileges to gain the filter is loaded earlier; it must not hinder the runtime itself, which it would kill.
     c.edit(|config| {
         config["process"]["noNewPrivileges"] = json!(false);
         config["process"]["args"] = json!(["echo", "through"]);
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000, "additionalGids": [5] });
+        config["linux"]["seccomp"]["defaultAction"] = json!("SCMP_ACT_KILL_PROCESS");
     });
     c.run().ok().prints("through");
 }
