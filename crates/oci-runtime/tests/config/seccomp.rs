@@ -168,7 +168,9 @@ fn an_allow_list() {
         config["process"]["noNewPrivileges"] = json!(false);
         config["process"]["args"] = json!(["echo", "through"]);
         config["process"]["user"] = json!({ "uid": 1000, "gid": 1000, "additionalGids": [5] });
-        config["linux"]["seccomp"]["defaultAction"] = json!("SCMP_ACT_KILL_PROCESS");
+        let seccomp = config["linux"]["seccomp"].as_object_mut().expect("seccomp");
+        seccomp.insert("defaultAction".into(), json!("SCMP_ACT_KILL_PROCESS"));
+        seccomp.remove("defaultErrnoRet");
     });
     c.run().ok().prints("through");
 }
