@@ -7,8 +7,9 @@
 # with cargo.
 # Rule: what cannot be had is told and fails nothing.
 set -u
-dir=${1:?usage: peers.sh DIR}
-mkdir -p "$dir"
+mkdir -p "${1:?usage: peers.sh DIR}"
+# Absolute: the copies name their interpreter and libraries by it.
+dir=$(realpath "$1")
 
 # The host's own mirror, if it is Debian's.
 mirror() {
